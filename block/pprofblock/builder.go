@@ -1,0 +1,154 @@
+package pprofblock
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/profile"
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Builder gathers the profiles of one block. It is for one goroutine.
+type Builder struct {
+	manifest Manifest
+	lines    []byte // the entries of the manifest, encoded
+	bodies   [][]byte
+	members  []member // of bodies; their offsets are set by Bytes
+
+	bodyBytes, nameBytes int64
+}
+
+// NewBuilder begins a block. The agent's name is cut to valid UTF-8 of at most 1 KiB;
+// created outside 1970 to 2262 becomes 1970.
+func NewBuilder(id block.ID, agent string, created time.Time) *Builder {
+	agent = string(bytes.ToValidUTF8([]byte(agent[:min(len(agent), maxWord)]), nil))
+	if s := created.Unix(); s < 0 || s >= maxNanos/int64(time.Second) {
+		created = time.Unix(0, 0)
+	}
+	return &Builder{manifest: Manifest{ID: id, Agent: agent, Created: created.UTC()}, nameBytes: int64(len(manifestFile))}
+}
+
+// Add appends a profile and sets e's File, Size and CRC. A gzip body is kept as it
+// is, and by reference: it must not change before [Builder.Bytes]. A body in zstd or
+// without compression is packed as gzip, which is what go tool pprof reads.
+//
+// An entry that the format cannot hold is profile.ErrInvalid, and so are a body that
+// does not unpack and a profile that would make the block larger than [MaxSize] or [MaxProfiles].
+func (b *Builder) Add(e Entry, body []byte) error {
+	if err := e.check(); err != nil {
+		return fmt.Errorf("%w: %w", err, profile.ErrInvalid)
+	}
+	body, err := asGzip(body)
+	if err != nil {
+		return fmt.Errorf("profile %s %s: %w: %w", e.Name, e.Labels, err, profile.ErrInvalid)
+	}
+	e.File, e.Size, e.CRC = fileName(len(b.bodies)), int64(len(body)), crc32.Checksum(body, castagnoli)
+	e.MinTime, e.MaxTime = e.MinTime.UTC(), e.MaxTime.UTC()
+	line := append([]byte(",\n"), encodeEntry(&e)...)
+	if len(b.bodies) == 0 {
+		line = line[1:]
+	}
+	more := localSize + centralSize + 2*int64(len(e.File)) + e.Size + int64(len(line))
+	if len(b.bodies) == MaxProfiles || b.Size()+more > MaxSize {
+		return fmt.Errorf("profile of %d bytes does not fit into a block with %d of %d bytes: %w", e.Size, len(b.bodies), b.Size(), profile.ErrInvalid)
+	}
+	b.manifest.Profiles = append(b.manifest.Profiles, e)
+	b.lines = append(b.lines, line...)
+	b.bodies = append(b.bodies, body)
+	b.members = append(b.members, newMember(e.File, body))
+	b.bodyBytes += e.Size
+	b.nameBytes += int64(len(e.File))
+	return nil
+}
+
+// Len is how many profiles have been added.
+func (b *Builder) Len() int { return len(b.bodies) }
+
+// Size is how many bytes [Builder.Bytes] would return now.
+func (b *Builder) Size() int64 {
+	count := 1 + len(b.members)
+	manifest := len(encodeHead(&b.manifest)) + len(b.lines) + len(manifestTail)
+	return int64(count)*localSize + b.nameBytes + int64(manifest) + b.bodyBytes + directoryLen(count, b.nameBytes)
+}
+
+// Key is the block's key when it is uploaded in the given minute of the bucket's clock.
+func (b *Builder) Key(tenant profile.Tenant, shard block.Shard, minute time.Time) block.L0Key {
+	k := block.L0Key{Tenant: tenant, Shard: shard, Minute: minute, ID: b.manifest.ID}
+	var first, last time.Time
+	for i, e := range b.manifest.Profiles {
+		if i == 0 || e.MinTime.Before(first) {
+			first = e.MinTime
+		}
+		if e.MaxTime.After(last) {
+			last = e.MaxTime
+		}
+		k.Bloom.Add(e.Labels)
+	}
+	k.SetTimes(first, last)
+	return k
+}
+
+// Bytes gives the block. The same additions give the same bytes.
+func (b *Builder) Bytes() []byte {
+	out := make([]byte, 0, b.Size())
+	manifest := append(encodeHead(&b.manifest), b.lines...)
+	manifest = append(manifest, manifestTail...)
+
+	first := newMember(manifestFile, manifest)
+	out = append(first.appendLocal(out), manifest...)
+	members := append(make([]member, 0, 1+len(b.members)), first)
+	for i, m := range b.members {
+		m.offset = int64(len(out))
+		members = append(members, m)
+		out = append(m.appendLocal(out), b.bodies[i]...)
+	}
+	return appendDirectory(out, members, int64(len(out)))
+}
+
+// maxUnpacked bounds what a zstd body may unpack to. A pprof of that size is a
+// hundred times the largest that Go's runtime writes of a large program.
+const maxUnpacked = 256 << 20
+
+var (
+	gzipMagic = []byte{0x1f, 0x8b}
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+)
+
+// asGzip returns body itself if it is gzip already.
+func asGzip(body []byte) ([]byte, error) {
+	if len(body) == 0 {
+		return nil, fmt.Errorf("no bytes")
+	}
+	if bytes.HasPrefix(body, gzipMagic) {
+		return body, nil
+	}
+	if bytes.HasPrefix(body, zstdMagic) {
+		var err error
+		if body, err = unzstd(body); err != nil {
+			return nil, fmt.Errorf("unpack zstd: %w", err)
+		}
+	}
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err := w.Write(body)
+	if err == nil {
+		err = w.Close()
+	}
+	return out.Bytes(), err
+}
+
+func unzstd(body []byte) ([]byte, error) {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxUnpacked))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.DecodeAll(body, nil)
+}
