@@ -35,22 +35,48 @@ func NewBuilder(id block.ID, agent string, created time.Time) *Builder {
 	return &Builder{manifest: Manifest{ID: id, Agent: agent, Created: created.UTC()}, nameBytes: int64(len(manifestFile))}
 }
 
-// Add appends a profile and sets e's File, Size and CRC. A gzip body is kept as it
-// is, and by reference: it must not change before [Builder.Bytes]. A body in zstd or
-// without compression is packed as gzip, which is what go tool pprof reads.
+// Packed is a profile ready for a block: checked, in gzip, with its checksums.
+type Packed struct {
+	entry Entry // without a file name
+	body  []byte
+	zip   uint32 // the ZIP's checksum of body
+}
+
+// Size is how many bytes the profile's file has.
+func (p *Packed) Size() int64 { return int64(len(p.body)) }
+
+// Pack makes a profile ready. A gzip body is kept as it is, and by reference: it
+// must not change before [Builder.Bytes]. A body in zstd or without compression is
+// packed as gzip, which is what go tool pprof reads.
 //
-// An entry that the format cannot hold is profile.ErrInvalid, and so are a body that
-// does not unpack and a profile that would make the block larger than [MaxSize] or [MaxProfiles].
-func (b *Builder) Add(e Entry, body []byte) error {
+// An entry that the format cannot hold is profile.ErrInvalid, and so is a body that does not unpack.
+func Pack(e Entry, body []byte) (*Packed, error) {
 	if err := e.check(); err != nil {
-		return fmt.Errorf("%w: %w", err, profile.ErrInvalid)
+		return nil, fmt.Errorf("%w: %w", err, profile.ErrInvalid)
 	}
 	body, err := asGzip(body)
 	if err != nil {
-		return fmt.Errorf("profile %s %s: %w: %w", e.Name, e.Labels, err, profile.ErrInvalid)
+		return nil, fmt.Errorf("profile %s %s: %w: %w", e.Name, e.Labels, err, profile.ErrInvalid)
 	}
-	e.File, e.Size, e.CRC = fileName(len(b.bodies)), int64(len(body)), crc32.Checksum(body, castagnoli)
+	e.File, e.Size, e.CRC = "", int64(len(body)), crc32.Checksum(body, castagnoli)
 	e.MinTime, e.MaxTime = e.MinTime.UTC(), e.MaxTime.UTC()
+	return &Packed{e, body, crc32.ChecksumIEEE(body)}, nil
+}
+
+// Add is [Pack] and [Builder.Append].
+func (b *Builder) Add(e Entry, body []byte) error {
+	p, err := Pack(e, body)
+	if err != nil {
+		return err
+	}
+	return b.Append(p)
+}
+
+// Append adds a profile. One that would make the block larger than [MaxSize] or
+// [MaxProfiles] is profile.ErrInvalid; nothing is added then.
+func (b *Builder) Append(p *Packed) error {
+	e := p.entry
+	e.File = fileName(len(b.bodies))
 	line := append([]byte(",\n"), encodeEntry(&e)...)
 	if len(b.bodies) == 0 {
 		line = line[1:]
@@ -61,8 +87,8 @@ func (b *Builder) Add(e Entry, body []byte) error {
 	}
 	b.manifest.Profiles = append(b.manifest.Profiles, e)
 	b.lines = append(b.lines, line...)
-	b.bodies = append(b.bodies, body)
-	b.members = append(b.members, newMember(e.File, body))
+	b.bodies = append(b.bodies, p.body)
+	b.members = append(b.members, member{name: e.File, size: e.Size, crc: p.zip})
 	b.bodyBytes += e.Size
 	b.nameBytes += int64(len(e.File))
 	return nil
@@ -112,9 +138,9 @@ func (b *Builder) Bytes() []byte {
 	return appendDirectory(out, members, int64(len(out)))
 }
 
-// maxUnpacked bounds what a zstd body may unpack to. A pprof of that size is a
-// hundred times the largest that Go's runtime writes of a large program.
-const maxUnpacked = 256 << 20
+// maxUnpacked bounds what a zstd body may unpack to. No profile that is larger is
+// decoded by default: see profile.Limits.
+const maxUnpacked = 512 << 20
 
 var (
 	gzipMagic = []byte{0x1f, 0x8b}

@@ -282,7 +282,7 @@ func TestAddRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 300 {
+	for range 600 {
 		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestAddRefuses(t *testing.T) {
 		body  []byte
 	}{
 		"no body":              {func(*pprofblock.Entry) {}, nil},
-		"zstd of 300 MiB":      {func(*pprofblock.Entry) {}, bomb.Bytes()},
+		"zstd of 600 MiB":      {func(*pprofblock.Entry) {}, bomb.Bytes()},
 		"half a zstd":          {func(*pprofblock.Entry) {}, bomb.Bytes()[:10]},
 		"no name":              {func(e *pprofblock.Entry) { e.Name = "" }, body},
 		"colon in name":        {func(e *pprofblock.Entry) { e.Name = "a:b" }, body},
