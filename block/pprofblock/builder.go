@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -18,7 +19,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Builder gathers the profiles of one block. It is for one goroutine.
 type Builder struct {
 	manifest Manifest
-	lines    []byte // the entries of the manifest, encoded
+	head     []byte // of the manifest, encoded
+	lines    []byte // its entries, encoded
 	bodies   [][]byte
 	members  []member // of bodies; their offsets are set by Bytes
 
@@ -32,18 +34,22 @@ func NewBuilder(id block.ID, agent string, created time.Time) *Builder {
 	if s := created.Unix(); s < 0 || s >= maxNanos/int64(time.Second) {
 		created = time.Unix(0, 0)
 	}
-	return &Builder{manifest: Manifest{ID: id, Agent: agent, Created: created.UTC()}, nameBytes: int64(len(manifestFile))}
+	m := Manifest{ID: id, Agent: agent, Created: created.UTC()}
+	return &Builder{manifest: m, head: encodeHead(&m), nameBytes: int64(len(manifestFile))}
 }
 
 // Packed is a profile ready for a block: checked, in gzip, with its checksums.
 type Packed struct {
-	entry Entry // without a file name
+	entry Entry  // without a file name
+	line  []byte // of the manifest, but for the file's name
 	body  []byte
 	zip   uint32 // the ZIP's checksum of body
 }
 
-// Size is how many bytes the profile's file has.
-func (p *Packed) Size() int64 { return int64(len(p.body)) }
+// Size is how many bytes the profile adds to a block, or a few more.
+func (p *Packed) Size() int64 {
+	return int64(len(p.body)+len(p.line)+len(lineStart)) + localSize + centralSize + 3*int64(len(fileName(MaxProfiles)))
+}
 
 // Pack makes a profile ready. A gzip body is kept as it is, and by reference: it
 // must not change before [Builder.Bytes]. A body in zstd or without compression is
@@ -60,7 +66,7 @@ func Pack(e Entry, body []byte) (*Packed, error) {
 	}
 	e.File, e.Size, e.CRC = "", int64(len(body)), crc32.Checksum(body, castagnoli)
 	e.MinTime, e.MaxTime = e.MinTime.UTC(), e.MaxTime.UTC()
-	return &Packed{e, body, crc32.ChecksumIEEE(body)}, nil
+	return &Packed{e, encodeEntry(&e), body, crc32.ChecksumIEEE(body)}, nil
 }
 
 // Add is [Pack] and [Builder.Append].
@@ -75,16 +81,15 @@ func (b *Builder) Add(e Entry, body []byte) error {
 // Append adds a profile. One that would make the block larger than [MaxSize] or
 // [MaxProfiles] is profile.ErrInvalid; nothing is added then.
 func (b *Builder) Append(p *Packed) error {
+	if len(b.bodies) == MaxProfiles || b.Size()+p.Size() > MaxSize {
+		return fmt.Errorf("profile of %d bytes does not fit into a block with %d of %d bytes: %w", p.Size(), b.Len(), b.Size(), profile.ErrInvalid)
+	}
 	e := p.entry
-	e.File = fileName(len(b.bodies))
-	line := append([]byte(",\n"), encodeEntry(&e)...)
-	if len(b.bodies) == 0 {
-		line = line[1:]
+	e.File = fileName(b.Len())
+	if b.Len() > 0 {
+		b.lines = append(b.lines, ',')
 	}
-	more := localSize + centralSize + 2*int64(len(e.File)) + e.Size + int64(len(line))
-	if len(b.bodies) == MaxProfiles || b.Size()+more > MaxSize {
-		return fmt.Errorf("profile of %d bytes does not fit into a block with %d of %d bytes: %w", e.Size, len(b.bodies), b.Size(), profile.ErrInvalid)
-	}
+	b.lines = append(append(append(b.lines, lineStart...), e.File...), p.line...)
 	b.manifest.Profiles = append(b.manifest.Profiles, e)
 	b.lines = append(b.lines, line...)
 	b.bodies = append(b.bodies, p.body)
@@ -100,7 +105,7 @@ func (b *Builder) Len() int { return len(b.bodies) }
 // Size is how many bytes [Builder.Bytes] would return now.
 func (b *Builder) Size() int64 {
 	count := 1 + len(b.members)
-	manifest := len(encodeHead(&b.manifest)) + len(b.lines) + len(manifestTail)
+	manifest := len(b.head) + len(b.lines) + len(manifestTail)
 	return int64(count)*localSize + b.nameBytes + int64(manifest) + b.bodyBytes + directoryLen(count, b.nameBytes)
 }
 
@@ -124,8 +129,7 @@ func (b *Builder) Key(tenant profile.Tenant, shard block.Shard, minute time.Time
 // Bytes gives the block. The same additions give the same bytes.
 func (b *Builder) Bytes() []byte {
 	out := make([]byte, 0, b.Size())
-	manifest := append(encodeHead(&b.manifest), b.lines...)
-	manifest = append(manifest, manifestTail...)
+	manifest := slices.Concat(b.head, b.lines, []byte(manifestTail))
 
 	first := newMember(manifestFile, manifest)
 	out = append(first.appendLocal(out), manifest...)

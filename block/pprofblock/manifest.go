@@ -27,7 +27,7 @@ type wireManifest struct {
 
 // wireEntry is an Entry in JSON.
 type wireEntry struct {
-	File    string            `json:"file"`
+	File    string            `json:"file"` // first: see lineStart
 	Name    string            `json:"name"`
 	Labels  map[string]string `json:"labels"`
 	Types   []string          `json:"types"`
@@ -39,16 +39,20 @@ type wireEntry struct {
 	CRC     uint32            `json:"crc"`
 }
 
-// encodeEntry gives an entry's line of the manifest, without the line's end.
+// lineStart begins an entry's line of the manifest. Behind it stands the file's
+// name, which is known last, and then what encodeEntry gives.
+const lineStart = "\n{\"file\":\""
+
+// encodeEntry gives an entry's line from behind the file's name on, without the line's end.
 func encodeEntry(e *Entry) []byte {
 	w := wireEntry{
-		File: e.File, Name: e.Name, Labels: e.Labels.Map(), Period: e.PeriodType.String(),
+		Name: e.Name, Labels: e.Labels.Map(), Period: e.PeriodType.String(),
 		Min: e.MinTime.UnixNano(), Max: e.MaxTime.UnixNano(), Samples: e.Samples, Size: e.Size, CRC: e.CRC,
 	}
 	for _, t := range e.SampleTypes {
 		w.Types = append(w.Types, t.String())
 	}
-	return encodeJSON(w)
+	return encodeJSON(w)[len(lineStart)-len("\n"):]
 }
 
 // encodeHead gives the manifest up to its first entry.

@@ -120,6 +120,26 @@ func TestReadsWhatWasBuilt(t *testing.T) {
 	}
 }
 
+// What a packed profile says that it adds is never too little, so that memory can be
+// reserved by it.
+func TestPackedSize(t *testing.T) {
+	_, entries, bodies := someBlock(t, 20)
+	b := pprofblock.NewBuilder(blockID, "host-1", created)
+	for i, e := range entries {
+		p, err := pprofblock.Pack(e, bodies[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := b.Size()
+		if err := b.Append(p); err != nil {
+			t.Fatal(err)
+		}
+		if added := b.Size() - before; added > p.Size() || p.Size()-added > 40 {
+			t.Errorf("profile %d adds %d bytes and says %d", i, added, p.Size())
+		}
+	}
+}
+
 func TestEmptyBlock(t *testing.T) {
 	b := pprofblock.NewBuilder(blockID, "", created)
 	if r := open(t, b.Bytes()); r.Len() != 0 || b.Size() != int64(len(b.Bytes())) {
