@@ -91,7 +91,6 @@ func (b *Builder) Append(p *Packed) error {
 	}
 	b.lines = append(append(append(b.lines, lineStart...), e.File...), p.line...)
 	b.manifest.Profiles = append(b.manifest.Profiles, e)
-	b.lines = append(b.lines, line...)
 	b.bodies = append(b.bodies, p.body)
 	b.members = append(b.members, member{name: e.File, size: e.Size, crc: p.zip})
 	b.bodyBytes += e.Size
