@@ -58,7 +58,7 @@ func (m *Memory) Create(ctx context.Context, key string, r io.Reader, size int64
 func (m *Memory) Replace(ctx context.Context, key string, data []byte, old Version) (Version, error) {
 	v, err := m.write(ctx, key, bytes.Clone(data), ifStill(old))
 	if err != nil {
-		return "", m.fail("replace", key, conflictIfExists(err))
+		return "", m.fail("replace", key, asConflict(err))
 	}
 	return v, nil
 }
