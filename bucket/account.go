@@ -68,6 +68,12 @@ const (
 	classes
 )
 
+// reads reports that requests of the class change nothing.
+func (c class) reads() bool { return c == classGet || c == classList }
+
+// pageSize is how many keys a server tells in one answer to a listing.
+const pageSize = 1000
+
 // A ledger is the list of accounts that a context carries. The nil ledger is empty.
 type ledger struct {
 	account *Account
