@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"embed"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -73,4 +74,14 @@ func comment(p *pprof.Profile, key string) string {
 		}
 	}
 	return ""
+}
+
+// Stats are the figures of the seed's own stacks, as [Measure] counts them.
+func (s Seed) Stats() Stats {
+	m := measureDecoded(s.Profile, s.Program)
+	slices.Sort(m.stacks)
+	m.Stacks = len(slices.Compact(m.stacks))
+	m.Nodes = len(m.nodes)
+	m.GzipBytes = int64(len(s.Body))
+	return m.Stats
 }
