@@ -166,7 +166,7 @@ func (c *gcsCloud) refusal(err error) refusal {
 		}
 		return r
 	case errors.As(err, &token) && token.Response != nil && token.Response.StatusCode < 500:
-		return refusal{http.StatusUnauthorized, token.ErrorCode, token.ErrorDescription}
+		return refusal{http.StatusUnauthorized, "token", string(token.Body)}
 	}
 	return refusal{}
 }

@@ -102,9 +102,9 @@ type final struct{ error }
 
 func (f final) Unwrap() error { return f.error }
 
-// untouched are the answers that say that nothing was done and that the same request
-// may do better a moment later. A bare 500 or 503 does not say so: it may come from
-// a proxy whose server did the work.
+// untouched are the answers that say that nothing was done, and that the same request
+// may do better a moment later. A bare 500 or 503 does not say the first: it may come
+// from a proxy whose server did the work.
 var untouched = []string{
 	"ConditionalRequestConflict", "OperationAborted", "RequestTimeout", // S3
 	"SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled",
@@ -113,18 +113,18 @@ var untouched = []string{
 	"ServerBusy", // Azure
 }
 
-// missingBucket are the codes of a 404 that is not about the object.
-var missingBucket = []string{"NoSuchBucket", "ContainerNotFound"}
+// missing are the codes that say that it is the object that is not there. A 404 may as
+// well be about the bucket, or about a user.
+var missing = []string{"NoSuchKey", "notFound", "BlobNotFound"}
 
 // judge turns the error of an attempt into what the caller is told, and says whether
-// another attempt may follow.
+// another attempt may follow: if the failure can pass.
 //
-// It may if the failure can pass and repeating does no harm. It does none to a read. It
-// does none to a write if it is certain that nothing was written: the request never
-// left, or the server says so. And it does none to a conditional write whose outcome is
-// unknown: if the first attempt landed, or lands yet, only one of the two can. But then
-// a later attempt that is refused may have run into the first, and is errOurs, not
-// ErrExist or ErrConflict: those are only said when this call wrote nothing.
+// The outcome of a failed attempt may be unknown. To repeat it does no harm all the
+// same. Put and Delete are then done twice, by one call. Of a conditional write's
+// attempts only one can land, however late; but one that is refused may have run into
+// an earlier one, and is errOurs, not ErrExist or ErrConflict: those are only said
+// when this call wrote nothing.
 func (o *operation) judge(ctx context.Context, err error, r refusal) (_ error, again bool) {
 	if done := ctx.Err(); done != nil {
 		return done, false
@@ -138,13 +138,13 @@ func (o *operation) judge(ctx context.Context, err error, r refusal) (_ error, a
 	case slices.Contains(untouched, r.code), r.status == http.StatusTooManyRequests:
 		return r, true
 	case r.status == 0, r.status >= 500 && r.status != http.StatusNotImplemented, r.status == http.StatusRequestTimeout:
-		return o.unsettled(err, r)
+		return o.unsettled(err, r), true
 	}
 	return o.explain(r), o.class.reads() && r.status == http.StatusPreconditionFailed
 }
 
 // unsettled is for failures that do not tell what was done.
-func (o *operation) unsettled(err error, r refusal) (_ error, again bool) {
+func (o *operation) unsettled(err error, r refusal) error {
 	if r.status != 0 {
 		err = r
 	}
@@ -153,27 +153,25 @@ func (o *operation) unsettled(err error, r refusal) (_ error, again bool) {
 		err = at.Err
 	}
 	if o.class.reads() || !o.sent.Load() {
-		return err, true
+		return err
 	}
 	o.lost = true
-	return fmt.Errorf("outcome unknown: %w", err), o.refused != nil
+	return fmt.Errorf("outcome unknown: %w", err)
 }
 
 // explain finds the sentinel for an answer that tells.
 func (o *operation) explain(r refusal) error {
 	var sentinel error
 	switch {
-	case slices.Contains(missingBucket, r.code):
-		return r
 	case o.refused != nil && (r.status == http.StatusPreconditionFailed || r.code == "BlobAlreadyExists"),
 		o.refused == ErrConflict && r.code == "NoSuchKey": // so S3 says that there is no version at all
 		sentinel = o.refused
 		if o.lost {
 			sentinel = errOurs
 		}
-	case r.status == http.StatusNotFound && o.class == classGet:
+	case o.class == classGet && slices.Contains(missing, r.code):
 		sentinel = ErrNotExist
-	case r.status == http.StatusNotFound && o.class == classDelete:
+	case o.class == classDelete && slices.Contains(missing, r.code):
 		sentinel = errAbsent
 	case r.status == http.StatusRequestedRangeNotSatisfiable:
 		sentinel = errNoRange

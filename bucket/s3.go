@@ -13,6 +13,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"github.com/thanos-io/objstore/providers/s3"
 )
 
@@ -49,6 +50,9 @@ func openS3(config s3.Config, prefix string) (Bucket, error) {
 		return nil, errors.New("trace: not supported")
 	case config.ListObjectsVersion != "" && config.ListObjectsVersion != "v1" && config.ListObjectsVersion != "v2":
 		return nil, fmt.Errorf("list_objects_version: %q is neither v1 nor v2", config.ListObjectsVersion)
+	}
+	if err := s3utils.CheckValidBucketName(config.Bucket); err != nil {
+		return nil, fmt.Errorf("bucket: %w", err)
 	}
 	creds, err := s3Credentials(config)
 	if err != nil {
