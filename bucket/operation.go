@@ -164,7 +164,7 @@ func (o *operation) explain(r refusal) error {
 	var sentinel error
 	switch {
 	case o.refused != nil && (r.status == http.StatusPreconditionFailed || r.code == "BlobAlreadyExists"),
-		o.refused == ErrConflict && r.code == "NoSuchKey": // so S3 says that there is no version at all
+		errors.Is(o.refused, ErrConflict) && r.code == "NoSuchKey": // so S3 says that there is no version at all
 		sentinel = o.refused
 		if o.lost {
 			sentinel = errOurs

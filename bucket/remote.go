@@ -206,11 +206,14 @@ func (c *content) read(from, to int64) ([]byte, error) {
 		return nil, final{fmt.Errorf("asked for [%d, %d), got [%d, %d) of %d bytes", from, to, c.off, c.off+c.size, c.total)}
 	}
 	data, err := readBody(c.body, to-from)
-	if err == nil && to == c.off+c.size {
-		// Only a connection that was read to its end is used again.
-		_, _ = c.body.Read(make([]byte, 1))
+	if err != nil || to < c.off+c.size {
+		return data, err
 	}
-	return data, err
+	// At its end a client compares checksums, and lets the connection be used again.
+	if _, err := c.body.Read(make([]byte, 1)); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // Stat implements [Bucket].
@@ -337,7 +340,7 @@ func (r *remote) try(ctx context.Context, o *operation, key string, do func(ctx 
 	for n := range maxAttempts {
 		if !pauseBefore(ctx, n) {
 			if err != nil {
-				return fmt.Errorf("%w, after: %v", ctx.Err(), err)
+				return fmt.Errorf("%w, after: %w", ctx.Err(), err)
 			}
 			return ctx.Err()
 		}

@@ -213,7 +213,7 @@ func TestWriteFaults(t *testing.T) {
 				err = b.Put(t.Context(), key, []byte(mine))
 			}
 			switch {
-			case tt.want == unknown:
+			case errors.Is(tt.want, unknown):
 				if err == nil || known(err) {
 					t.Errorf("got error %v, want one that tells nothing", err)
 				}
@@ -371,13 +371,10 @@ func TestSlowServer(t *testing.T) {
 
 func TestNoServer(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	b := open(t, fmt.Appendf(nil, `{type: S3, config: {bucket: profiles, endpoint: %q, access_key: a, secret_key: s, region: r, insecure: true}}`, l.Addr()))
-	err = b.Create(t.Context(), "k", strings.NewReader(""), 0)
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	b := open(t, fmt.Appendf(nil, `{type: S3, config: {bucket: profiles, endpoint: %q, access_key: a, secret_key: s, region: r, insecure: true}}`, gone.Listener.Addr()))
+	err := b.Create(t.Context(), "k", strings.NewReader(""), 0)
 	if err == nil || known(err) || !strings.Contains(err.Error(), "4 attempts") || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("create: %v", err)
 	}
@@ -466,6 +463,41 @@ func TestUnknownCertificate(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+// Google's checksums are compared with what arrives, and a body that does not match is
+// fetched again.
+func TestFlippedBit(t *testing.T) {
+	config := buckettest.GCS(t)
+	emulator := &url.URL{Scheme: "http", Host: os.Getenv("STORAGE_EMULATOR_HOST")}
+	flips := 0
+	flipping := httptest.NewServer(&httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(emulator) },
+		ModifyResponse: func(r *http.Response) error {
+			if r.Request.Method == http.MethodGet && flips > 0 {
+				flips--
+				data, err := io.ReadAll(r.Body)
+				data[len(data)/2] ^= 1
+				r.Body = io.NopCloser(bytes.NewReader(data))
+				return err
+			}
+			return nil
+		},
+	})
+	defer flipping.Close()
+	t.Setenv("STORAGE_EMULATOR_HOST", flipping.Listener.Addr().String())
+	b := open(t, config)
+	if err := b.Put(t.Context(), "k", []byte("content")); err != nil {
+		t.Fatal(err)
+	}
+	flips = 2
+	if data, _, err := b.Get(t.Context(), "k"); string(data) != "content" || err != nil || flips != 0 {
+		t.Errorf("get = %q, %v, with %d flips left", data, err, flips)
+	}
+	flips = 10
+	if data, _, err := b.Get(t.Context(), "k"); err == nil || known(err) || data != nil {
+		t.Errorf("get = %q, %v", data, err)
 	}
 }
 

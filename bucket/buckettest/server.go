@@ -29,14 +29,14 @@ import (
 	"time"
 )
 
-// The secret of every server here, for tests that need a wrong one.
+// Secret is every S3 server's here, for tests that need a wrong one.
 const Secret = "testsecret"
 
 // S3 starts a real S3 server, versitygw, for as long as the test runs, and returns the
 // configuration of an empty bucket in it.
 //
 // As all servers of this package it listens on a free port of 127.0.0.1, keeps its
-// files in the test's directory, and has its log shown if the test fails. Without its
+// objects in memory or in the test's directory, and has its log shown if the test fails. Without its
 // binary the test is skipped, or fails where the environment sets CI.
 func S3(t testing.TB) []byte {
 	return s3(t, "http")
@@ -55,12 +55,12 @@ func s3(t testing.TB, scheme string, args ...string) []byte {
 	if err := os.Mkdir(filepath.Join(data, "profiles"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	address := start(t, scheme, "/health", func(address string) *exec.Cmd {
+	address := start(t, scheme, "/health", func(ctx context.Context, address string) *exec.Cmd {
 		args := append([]string{
 			"--access", "test", "--secret", Secret,
 			"--port", address, "--health", "/health", "--quiet",
 		}, args...)
-		return exec.Command(binary, append(args, "posix", data)...)
+		return exec.CommandContext(ctx, binary, append(args, "posix", data)...)
 	})
 	return fmt.Appendf(nil, `type: S3
 config:
@@ -78,16 +78,21 @@ config:
 // process and those it starts; so the test cannot be parallel.
 func GCS(t testing.TB) []byte {
 	binary := find(t, "fake-gcs-server")
-	data := t.TempDir()
-	if err := os.Mkdir(filepath.Join(data, "profiles"), 0o755); err != nil {
+	address := start(t, "http", "/_internal/healthcheck", func(ctx context.Context, address string) *exec.Cmd {
+		_, port, _ := net.SplitHostPort(address)
+		return exec.CommandContext(ctx, binary, "-scheme", "http", "-host", "127.0.0.1", "-port", port,
+			"-backend", "memory", "-public-host", address, "-external-url", "http://"+address)
+	})
+	create, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
+		"http://"+address+"/storage/v1/b", strings.NewReader(`{"name": "profiles"}`))
+	if err != nil {
 		t.Fatal(err)
 	}
-	address := start(t, "http", "/_internal/healthcheck", func(address string) *exec.Cmd {
-		_, port, _ := net.SplitHostPort(address)
-		return exec.Command(binary, "-scheme", "http", "-host", "127.0.0.1", "-port", port,
-			"-backend", "filesystem", "-filesystem-root", data,
-			"-public-host", address, "-external-url", "http://"+address)
-	})
+	created, err := http.DefaultClient.Do(create)
+	if err != nil || created.StatusCode != http.StatusOK {
+		t.Fatalf("create bucket: %v, %v", created, err)
+	}
+	created.Body.Close()
 	t.Setenv("STORAGE_EMULATOR_HOST", address)
 	return fmt.Appendf(nil, `type: GCS
 config:
@@ -125,9 +130,9 @@ func serviceAccount(t testing.TB) []byte {
 func Azure(t testing.TB) []byte {
 	node, script := find(t, "node"), find(t, "azurite/node_modules/.bin/azurite-blob")
 	data := t.TempDir()
-	address := start(t, "http", "/", func(address string) *exec.Cmd {
+	address := start(t, "http", "/", func(ctx context.Context, address string) *exec.Cmd {
 		_, port, _ := net.SplitHostPort(address)
-		return exec.Command(node, script, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
+		return exec.CommandContext(ctx, node, script, "--silent", "--disableTelemetry", "--skipApiVersionCheck",
 			"--location", data, "--blobHost", "127.0.0.1", "--blobPort", port)
 	})
 	// The account and the key are azurite's own, the same everywhere.
@@ -169,15 +174,16 @@ func find(t testing.TB, name string) string {
 // start runs a server until the test ends and returns its address once it answers.
 // Another process may take the port between its choice and its use, so there are
 // three tries.
-func start(t testing.TB, scheme, ready string, command func(address string) *exec.Cmd) string {
+func start(t testing.TB, scheme, ready string, command func(ctx context.Context, address string) *exec.Cmd) string {
 	t.Helper()
 	var err error
 	for range 3 {
 		var s *server
-		if s, err = run(freeAddress(t), command); err != nil {
+		// The test's context ends before its cleanups, which may need the server.
+		if s, err = run(context.WithoutCancel(t.Context()), freeAddress(t), command); err != nil {
 			break
 		}
-		if err = s.wait(scheme, ready); err == nil {
+		if err = s.wait(t.Context(), scheme, ready); err == nil {
 			t.Cleanup(func() {
 				s.end()
 				if t.Failed() {
@@ -194,11 +200,12 @@ func start(t testing.TB, scheme, ready string, command func(address string) *exe
 }
 
 func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
@@ -210,8 +217,8 @@ type server struct {
 	exited  chan struct{}
 }
 
-func run(address string, command func(address string) *exec.Cmd) (*server, error) {
-	s := &server{address: address, cmd: command(address), log: &logBuffer{}, exited: make(chan struct{})}
+func run(ctx context.Context, address string, command func(ctx context.Context, address string) *exec.Cmd) (*server, error) {
+	s := &server{address: address, cmd: command(ctx, address), log: &logBuffer{}, exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	// It dies with the thread that started it, even if the test panics.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -229,14 +236,14 @@ func run(address string, command func(address string) *exec.Cmd) (*server, error
 }
 
 // wait waits until the server answers at all, by whatever status.
-func (s *server) wait(scheme, path string) error {
+func (s *server) wait(ctx context.Context, scheme, path string) error {
 	client := &http.Client{
 		Timeout:   time.Second,
 		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true},
 	}
 	deadline := time.After(30 * time.Second)
 	for {
-		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, scheme+"://"+s.address+path, nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+s.address+path, nil)
 		if err != nil {
 			return err
 		}

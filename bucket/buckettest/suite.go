@@ -399,7 +399,10 @@ func testFolders(t *testing.T, b *handle) {
 			t.Errorf("folders of %q = %q, want %q", tt.prefix, got, tt.want)
 		}
 	}
-	for range b.ListFolders(t.Context(), b.below) {
+	for name, err := range b.ListFolders(t.Context(), b.below) {
+		if name != "a-b" || err != nil {
+			t.Errorf("the first folder is %q, %v", name, err)
+		}
 		break
 	}
 	b.want(b.Delete(t.Context(), b.below+"c/d/e/f"), nil, "delete")
@@ -758,8 +761,8 @@ func testProbe(t *testing.T, b *handle) {
 	if warning != "" || err != nil || b.CAS() != bucket.CASEnforced {
 		t.Errorf("probe: %q, %v; CAS is %v", warning, err, b.CAS())
 	}
-	for o := range b.List(t.Context(), "v1/tmp/") {
-		t.Errorf("left behind: %s", o.Key)
+	for o, err := range b.List(t.Context(), "v1/tmp/") {
+		t.Errorf("left behind: %s, %v", o.Key, err)
 	}
 	if b.Name() == "" {
 		t.Error("no name")
