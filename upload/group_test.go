@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,15 +139,8 @@ func TestPushWhileTheBucketIsAway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mem := bucket.Mem()
-				var away atomic.Bool
-				away.Store(true)
+				b, back := away(mem, answer)
 				l := &log{}
-				b := &scripted{Bucket: mem, create: func(int) (bool, error) {
-					if away.Load() {
-						return false, answer
-					}
-					return true, nil
-				}}
 				u := open(t, b, upload.Config{Observer: l.observer(), SpoolDir: t.TempDir()})
 				began := time.Now()
 				err := u.Push(t.Context(), "acme", numbered(t, 0), numbered(t, 1))
@@ -162,7 +154,7 @@ func TestPushWhileTheBucketIsAway(t *testing.T) {
 					t.Errorf("left over: %+v; %d refused", left, l.refused)
 				}
 				tries := len(b.seen())
-				away.Store(false)
+				back()
 				time.Sleep(time.Hour)
 				if got := len(b.seen()); got != tries {
 					t.Errorf("%d tries that nobody waits for", got-tries)

@@ -21,14 +21,16 @@ var (
 	errDenied = fmt.Errorf("create: %w", bucket.ErrDenied)
 )
 
-// answers gives each try the next answer, and then none. A try that is answered with
-// an error does not land, except after those that are marked.
+// answers gives each try the next answer, and then the bucket's own, as for nil. A try
+// that is answered with an error does not land, except when that is marked.
 func answers(list ...any) func(int) (bool, error) {
 	return func(n int) (bool, error) {
 		if n >= len(list) {
 			return true, nil
 		}
 		switch a := list[n].(type) {
+		case nil:
+			return true, nil
 		case error:
 			return false, a
 		case landed:
@@ -192,7 +194,7 @@ func TestOneUnknownAnswerTies(t *testing.T) {
 		if len(tries) != 17 {
 			t.Fatalf("%d tries", len(tries))
 		}
-		if tries[0].key == tries[9].key || tries[9].key == tries[10].key {
+		if tries[0].key == tries[10].key {
 			t.Error("the minute was not fresh while it could be")
 		}
 		for _, try := range tries[11:] {
@@ -213,6 +215,30 @@ func TestPutWithoutAnswerEnds(t *testing.T) {
 		wantNumbers(t, mem, upTo(1))
 		if tries := b.seen(); len(tries) != 2 || tries[0].key != tries[1].key {
 			t.Errorf("tries: %v", tries)
+		}
+	})
+}
+
+// Pauses grow while the bucket is away, and begin anew once it has been there.
+func TestPausesBeginAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &scripted{Bucket: bucket.Mem(), create: answers(errDial, errDial, errDial, errDial, errDial, errDial, nil, errDial)}
+		u := open(t, b, upload.Config{Window: time.Second})
+		add(t, u, numbered(t, 0))
+		time.Sleep(10 * time.Minute)
+		add(t, u, numbered(t, 1))
+		time.Sleep(10 * time.Minute)
+		closeNow(t, u)
+		wantNumbers(t, b.Bucket, upTo(2))
+		tries := b.seen()
+		if len(tries) != 9 {
+			t.Fatalf("%d tries", len(tries))
+		}
+		for i, longest := range []time.Duration{1: 1, 2, 4, 8, 16, 32, 8: 1} {
+			pause := tries[i].at.Sub(tries[max(i-1, 0)].at)
+			if longest > 0 && (pause < longest*time.Second/2 || pause > longest*time.Second) {
+				t.Errorf("try %d after a pause of %v, want at most %d s", i, pause, longest)
+			}
 		}
 	})
 }

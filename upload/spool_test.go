@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -60,14 +59,7 @@ func TestSpoolOutlivesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		mem := bucket.Mem()
-		var away atomic.Bool
-		away.Store(true)
-		b := &scripted{Bucket: mem, create: func(int) (bool, error) {
-			if away.Load() {
-				return false, errDial
-			}
-			return true, nil
-		}}
+		b, back := away(mem, errDial)
 		l := &log{}
 		u := open(t, b, upload.Config{Agent: "a", SpoolDir: dir, Observer: l.observer()})
 		for i := range 60 {
@@ -77,7 +69,7 @@ func TestSpoolOutlivesAnOutage(t *testing.T) {
 		if got := u.Backlog(); got.SpoolBlocks < 59 || got.MemoryBytes > 10<<10 {
 			t.Errorf("after an hour: %+v", got)
 		}
-		away.Store(false)
+		back()
 		time.Sleep(3 * time.Minute)
 		if got := u.Backlog(); got != (upload.Backlog{}) || len(files(t, dir)) > 0 {
 			t.Errorf("after the outage: %+v, files %v", got, files(t, dir))
@@ -87,6 +79,29 @@ func TestSpoolOutlivesAnOutage(t *testing.T) {
 		if len(l.lost)+len(l.spool) > 0 {
 			t.Errorf("lost %v, failures %v", l.lost, l.spool)
 		}
+	})
+}
+
+// Once the bucket is known to be away, a block goes to disk before it is tried, so that
+// a crash does not take it.
+func TestBlocksOfAnOutageDoNotWaitInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		b := &scripted{Bucket: bucket.Mem(), create: func(int) (bool, error) { return false, errUnknown }}
+		u := open(t, b, upload.Config{Agent: "a", SpoolDir: dir, Window: time.Second})
+		add(t, u, numbered(t, 0))
+		time.Sleep(5 * time.Minute) // the pauses are long now
+		tries := len(b.seen())
+		for len(b.seen()) == tries {
+			time.Sleep(time.Second)
+		}
+		tries++ // one has just failed
+		add(t, u, numbered(t, 1))
+		time.Sleep(2 * time.Second)
+		if got := u.Backlog(); got.MemoryBytes != 0 || got.SpoolBlocks != 2 || len(b.seen()) != tries {
+			t.Errorf("backlog %+v, %d tries", got, len(b.seen())-tries)
+		}
+		closeNow(t, u)
 	})
 }
 
@@ -222,14 +237,7 @@ func TestFullSpool(t *testing.T) {
 		}
 		limit := 5*info.Size() + 100
 		mem := bucket.Mem()
-		var away atomic.Bool
-		away.Store(true)
-		b := &scripted{Bucket: mem, create: func(int) (bool, error) {
-			if away.Load() {
-				return false, errDial
-			}
-			return true, nil
-		}}
+		b, back := away(mem, errDial)
 		l := &log{}
 		u := open(t, b, upload.Config{Agent: "a", SpoolDir: dir, SpoolBytes: limit, Observer: l.observer()})
 		for i := 4; i < 20; i++ {
@@ -245,7 +253,7 @@ func TestFullSpool(t *testing.T) {
 				t.Fatalf("%d bytes in the spool, %d accounted, %d allowed", bytes, got.SpoolBytes, limit)
 			}
 		}
-		away.Store(false)
+		back()
 		time.Sleep(5 * time.Minute)
 		closeNow(t, u)
 		if len(files(t, dir)) > 0 {
@@ -288,14 +296,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		mem := bucket.Mem()
-		var away atomic.Bool
-		away.Store(true)
-		b := &scripted{Bucket: mem, create: func(int) (bool, error) {
-			if away.Load() {
-				return false, errDial
-			}
-			return true, nil
-		}}
+		b, back := away(mem, errDial)
 		l := &log{}
 		u := open(t, b, upload.Config{Agent: "a", SpoolDir: dir, Observer: l.observer()})
 		for i := range 100 {
@@ -305,7 +306,7 @@ func TestFullDisk(t *testing.T) {
 		if got := u.Backlog(); got.SpoolBlocks == 0 || got.MemoryBytes == 0 {
 			t.Errorf("backlog %+v", got)
 		}
-		away.Store(false)
+		back()
 		time.Sleep(5 * time.Minute)
 		closeNow(t, u)
 		if len(l.spool) == 0 || !errors.Is(l.spool[0], syscall.ENOSPC) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,6 +232,18 @@ func (s *scripted) seen() []try {
 	return slices.Clone(s.tries)
 }
 
+// away is a bucket that answers every Create like that, until back is called.
+func away(b bucket.Bucket, answer error) (_ *scripted, back func()) {
+	var gone atomic.Bool
+	gone.Store(true)
+	return &scripted{Bucket: b, create: func(int) (bool, error) {
+		if gone.Load() {
+			return false, answer
+		}
+		return true, nil
+	}}, func() { gone.Store(false) }
+}
+
 var errUnknown = errors.New("connection reset: nobody knows what happened")
 
 // open makes an uploader and sees to its end.
@@ -317,6 +330,24 @@ func TestNothingIsLeftRunning(t *testing.T) {
 		if left := u.Backlog(); left.MemoryBytes != 0 {
 			t.Errorf("%d bytes are accounted as in memory", left.MemoryBytes)
 		}
+	})
+}
+
+// Close does not wait for the next try of a bucket that was away.
+func TestCloseTriesAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := bucket.Mem()
+		b, back := away(mem, errDial)
+		u := open(t, b, upload.Config{})
+		add(t, u, numbered(t, 0))
+		time.Sleep(10 * time.Minute)
+		back()
+		began := time.Now()
+		closeNow(t, u)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("took %v", took)
+		}
+		wantNumbers(t, mem, upTo(1))
 	})
 }
 

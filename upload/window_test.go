@@ -257,16 +257,9 @@ func TestAddRefuses(t *testing.T) {
 func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 64 << 10
-		var away atomic.Bool
-		away.Store(true)
 		l := &log{}
 		mem := bucket.Mem()
-		b := &scripted{Bucket: mem, create: func(int) (bool, error) {
-			if away.Load() {
-				return false, errDial
-			}
-			return true, nil
-		}}
+		b, back := away(mem, errDial)
 		u := open(t, b, upload.Config{Window: time.Second, MemoryBytes: limit, Observer: l.observer()})
 		for i := range 300 {
 			add(t, u, numbered(t, i))
@@ -275,7 +268,7 @@ func TestMemoryIsBounded(t *testing.T) {
 				t.Fatalf("%d bytes in memory", got)
 			}
 		}
-		away.Store(false)
+		back()
 		time.Sleep(2 * time.Minute)
 		closeNow(t, u)
 		if len(l.lost) == 0 {
