@@ -352,3 +352,51 @@ func TestDamagedPartIsTold(t *testing.T) {
 		t.Errorf("%d blocks beside the error, want %d", len(blocks), want)
 	}
 }
+
+// A HEAD is restored where there is none or a broken one, and nowhere else.
+func TestRestore(t *testing.T) {
+	restored := Head{
+		Sealed: 100, Swept: 90, Live: []block.Meta{meta(midnight.Add(time.Hour)), meta(midnight)},
+		Commits: []Gathering{{From: 30, To: 100, Out: []Output{outputOf(meta(midnight))}}},
+	}
+	sound, err := wholeHead(t).encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, there string
+		want        error
+	}{
+		{"none", "", nil},
+		{"broken", "{", nil},
+		{"newer", `{"v":2}`, ErrNewer},
+		{"sound", string(sound), ErrConflict},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			mem := bucket.Mem()
+			if tt.there != "" {
+				if err := mem.Put(t.Context(), headKey, []byte(tt.there)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := New(mem, Config{})
+			if err := c.Restore(t.Context(), tenant, shard, restored); !errors.Is(err, tt.want) {
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+			if tt.want != nil {
+				if data, _, err := mem.Get(t.Context(), headKey); string(data) != tt.there || err != nil {
+					t.Errorf("HEAD became %s, %v", data, err)
+				}
+				return
+			}
+			h, err := c.Head(t.Context(), tenant, shard)
+			if err != nil || h.Seq != 1 || h.Sealed != 100 || h.Swept != 90 || len(h.Live) != 2 || len(h.Commits) != 1 {
+				t.Errorf("HEAD is %+v, %v", h, err)
+			}
+			if _, err := c.Commit(t.Context(), tenant, shard, Seal{From: 100, To: 101}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
