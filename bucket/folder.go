@@ -170,9 +170,6 @@ func (f *folder) Get(ctx context.Context, key string) ([]byte, Version, error) {
 		return nil, "", f.fail("get", key, err)
 	}
 	defer file.Close()
-	if size > maxWhole {
-		return nil, "", f.fail("get", key, tooLarge(size))
-	}
 	data, err := readBody(file, size)
 	if err != nil {
 		return nil, "", f.fail("get", key, err)

@@ -51,6 +51,7 @@ func openGCS(ctx context.Context, config gcs.Config, prefix string) (Bucket, err
 	}
 	config.HTTPConfig.Transport = wire
 	config.HTTPConfig.IdleConnTimeout = 0 // objstore also bounds each whole request by it
+	ctx = context.WithoutCancel(ctx)      // it would end the renewal of tokens, too
 	b, err := gcs.NewBucketWithConfig(ctx, log.NewNopLogger(), config, "coldframe", nil)
 	if err != nil {
 		return nil, err

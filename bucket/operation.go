@@ -122,7 +122,7 @@ var missing = []string{"NoSuchKey", "notFound", "BlobNotFound"}
 //
 // The outcome of a failed attempt may be unknown. To repeat it does no harm all the
 // same. Put and Delete are then done twice, by one call. Of a conditional write's
-// attempts only one can land, however late; but one that is refused may have run into
+// attempts only one can land; but one that is refused may have run into
 // an earlier one, and is errOurs, not ErrExist or ErrConflict: those are only said
 // when this call wrote nothing.
 func (o *operation) judge(ctx context.Context, err error, r refusal) (_ error, again bool) {
@@ -175,6 +175,8 @@ func (o *operation) explain(r refusal) error {
 		sentinel = errAbsent
 	case r.status == http.StatusRequestedRangeNotSatisfiable:
 		sentinel = errNoRange
+	case o.lost:
+		return fmt.Errorf("outcome unknown: %w", r)
 	case r.status == http.StatusUnauthorized, r.status == http.StatusForbidden:
 		sentinel = ErrDenied
 	case r.status == http.StatusNotImplemented, r.code == "NotImplemented":

@@ -60,7 +60,8 @@ func newRemote(c cloud, scheme, bucket, prefix string, clock *serverClock) *remo
 }
 
 // Create implements [Bucket]. ErrExist says that another call has stored the object,
-// which may be an earlier one of the same caller that got no answer.
+// which may be an earlier one of the same caller that got no answer. An object that
+// holds these very bytes, after an attempt of this call got no answer, is ours.
 func (r *remote) Create(ctx context.Context, key string, from io.Reader, size int64) error {
 	b, err := newBody(from, size)
 	if err == nil {
@@ -146,9 +147,6 @@ func (r *remote) Get(ctx context.Context, key string) (data []byte, v Version, e
 			return err
 		}
 		defer c.body.Close()
-		if c.size > maxWhole {
-			return final{tooLarge(c.size)}
-		}
 		v = c.version
 		data, err = c.read(0, c.size)
 		return err

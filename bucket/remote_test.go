@@ -182,6 +182,7 @@ func TestWriteFaults(t *testing.T) {
 		{"bad request", "create", []fault{answers(400, "InvalidArgument")}, nil, unknown, "", "PUT"},
 		{"no bucket", "replace", []fault{answers(404, "NoSuchBucket")}, nil, unknown, "old", "PUT"},
 		{"no key", "replace", []fault{answers(404, "NoSuchKey")}, nil, bucket.ErrConflict, "old", "PUT"},
+		{"answer lost, then denied", "put", []fault{answerLost, answers(403, "AccessDenied")}, nil, unknown, mine, "PUT PUT"},
 		{"denied", "create", []fault{answers(403, "AccessDenied")}, nil, bucket.ErrDenied, "", "PUT"},
 		{"token ran out", "put", []fault{answers(401, "")}, nil, bucket.ErrDenied, "old", "PUT"},
 		{"clock wrong", "create", []fault{answers(403, "RequestTimeTooSkewed")}, nil, bucket.ErrDenied, "", "PUT"},
@@ -463,6 +464,20 @@ func TestUnknownCertificate(t *testing.T) {
 	}
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+// What Open was given to connect does not bind what is done later: Google's client asks
+// for its first token with the first request.
+func TestOpenContextEnds(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	b, err := bucket.Open(ctx, buckettest.GCS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := b.Put(t.Context(), "k", nil); err != nil {
+		t.Error(err)
 	}
 }
 

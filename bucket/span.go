@@ -5,13 +5,6 @@ import (
 	"math"
 )
 
-// maxWhole is the size in bytes of the largest object that Get reads into memory.
-const maxWhole = 1 << 30
-
-func tooLarge(size int64) error {
-	return fmt.Errorf("%d bytes are more than %d: read it by ranges", size, maxWhole)
-}
-
 // A span is what GetRange is asked for: n bytes from offset off, which counts from the
 // end if it is negative.
 type span struct{ off, n int64 }

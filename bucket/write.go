@@ -74,9 +74,14 @@ func (b *body) rewind() error {
 	return err
 }
 
+// maxInMemory is how many bytes are read into memory at once, whatever a server says that
+// there are. Larger objects are read by ranges, and written from files.
+const maxInMemory = 1 << 30
+
+// readBody reads size bytes of r.
 func readBody(r io.Reader, size int64) ([]byte, error) {
-	if size < 0 {
-		return nil, fmt.Errorf("size %d", size)
+	if size < 0 || size > maxInMemory {
+		return nil, fmt.Errorf("%d bytes at once, not in [0, %d]", size, maxInMemory)
 	}
 	data := make([]byte, size)
 	if n, err := io.ReadFull(r, data); err != nil {

@@ -1,8 +1,10 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -71,4 +73,44 @@ func TestListResumes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answeringCloud answers a get as a server would that says whatever it wants.
+type answeringCloud struct {
+	cloud
+	header string
+	length int64
+	body   []byte
+}
+
+func (c *answeringCloud) get(context.Context, string, *span) (*content, error) {
+	off, total, err := contentRange(c.header)
+	return &content{body: io.NopCloser(bytes.NewReader(c.body)), off: off, size: c.length, total: total}, err
+}
+
+func (c *answeringCloud) refusal(error) refusal { return refusal{status: 400} }
+
+// Whatever a server answers, a range has the length that was asked for, or is a tail
+// that is no longer.
+func FuzzRangeAnswer(f *testing.F) {
+	f.Add("bytes 0-9/10", int64(10), []byte("0123456789"), int64(0), int64(10))
+	f.Add("bytes 6-9/10", int64(4), []byte("6789"), int64(-4), int64(4))
+	f.Add("bytes 0-9/10", int64(10), []byte("0123456789"), int64(-20), int64(20))
+	f.Add("bytes -5-9/-10", int64(-1), []byte{}, int64(-1<<63), int64(1<<63-1))
+	f.Add("bytes 0-9/9223372036854775807", int64(1<<63-1), []byte{}, int64(0), int64(1<<62))
+	f.Add("bytes */10", int64(0), []byte{}, int64(20), int64(1))
+	f.Fuzz(func(t *testing.T, header string, length int64, body []byte, off, n int64) {
+		if n == 0 {
+			return // asks for the size instead
+		}
+		c := &answeringCloud{header: header, length: length, body: body}
+		data, err := newRemote(c, "test", "b", "", &serverClock{}).GetRange(t.Context(), "k", off, n)
+		tail := off == -n && int64(len(data)) <= n
+		if err == nil && int64(len(data)) != n && !tail {
+			t.Errorf("range of %d bytes from %d has %d", n, off, len(data))
+		}
+		if err != nil && len(data) != 0 {
+			t.Errorf("%d bytes and error %v", len(data), err)
+		}
+	})
 }
