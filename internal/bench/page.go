@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,8 +31,7 @@ func fill(page string, r results) (filled []byte, missing []string, err error) {
 }
 
 func table(unit, rows string, r results) (body string, missing []string, err error) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "| what | stacks | ours, %s | theirs, %s | ratio | target |\n|---|---|--:|--:|--:|--:|\n", unit, unit)
+	grid := [][]string{{"what", "stacks", "ours, " + unit, "theirs", "ratio", "target"}}
 	for row := range strings.Lines(rows) {
 		cells := strings.Split(strings.TrimSpace(row), "|")
 		if len(cells) != 4 {
@@ -60,10 +60,39 @@ func table(unit, rows string, r results) (body string, missing []string, err err
 			if theirs != "" {
 				peer, ratio = figure(them), figure(timesBetter(us, them, unit))+"×"
 			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", cells[0], s, figure(us), peer, ratio, cells[3])
+			grid = append(grid, []string{cells[0], s, figure(us), peer, ratio, cells[3]})
 		}
 	}
-	return b.String(), missing, nil
+	return markdown(grid), missing, nil
+}
+
+// markdown writes a table whose first row is the header, without the columns that
+// are empty below it. Columns from the third on are numbers.
+func markdown(grid [][]string) string {
+	var used []int
+	for column := range grid[0] {
+		if slices.ContainsFunc(grid[1:], func(row []string) bool { return row[column] != "" }) {
+			used = append(used, column)
+		}
+	}
+	if len(used) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for i, row := range grid {
+		for _, column := range used {
+			b.WriteString("| " + row[column] + " ")
+		}
+		b.WriteString("|\n")
+		if i > 0 {
+			continue
+		}
+		for _, column := range used {
+			b.WriteString([...]string{"|---", "|--:"}[min(column/2, 1)])
+		}
+		b.WriteString("|\n")
+	}
+	return b.String()
 }
 
 // timesBetter is how many times ours is better: less of everything, but more of

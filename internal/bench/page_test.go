@@ -32,17 +32,28 @@ alone | profile.Decode/{stacks}/ours | |
 -->
 old
 <!-- /bench -->
+<!-- bench: B/op
+memory | profile.Decode/repeating/ours | |
+-->
+<!-- /bench -->
 after`
 	want := `on <!-- machine -->linux/amd64, 2 × Some CPU @ 3GHz<!-- /machine -->
 <!-- bench: cpu-ms/profile
 decode | profile.Decode/{stacks}/ours | profile.Decode/{stacks}/pprof | ≥ 4×
 alone | profile.Decode/{stacks}/ours | |
 -->
-| what | stacks | ours, cpu-ms/profile | theirs, cpu-ms/profile | ratio | target |
+| what | stacks | ours, cpu-ms/profile | theirs | ratio | target |
 |---|---|--:|--:|--:|--:|
 | decode | repeating | 0.300 | 1.50 | 5× | ≥ 4× |
 | alone | repeating | 0.300 |  |  |  |
 | alone | distinct | 1,234 |  |  |  |
+<!-- /bench -->
+<!-- bench: B/op
+memory | profile.Decode/repeating/ours | |
+-->
+| what | ours, B/op |
+|---|--:|
+| memory | 10 |
 <!-- /bench -->
 after`
 	got, missing, err := fill(page, r)

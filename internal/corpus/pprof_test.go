@@ -1,6 +1,9 @@
 package corpus_test
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"testing"
 
 	pprof "github.com/google/pprof/profile"
@@ -35,6 +38,8 @@ func BenchmarkPprof(b *testing.B) {
 					}
 				}
 			})
+			b.Run("ask one service", func(b *testing.B) { ask(b, all, largestService(all)) })
+			b.Run("ask all services", func(b *testing.B) { ask(b, all, "") })
 			b.Run("parse one CPU profile", func(b *testing.B) { parseOne(b, all, "process_cpu") })
 			b.Run("parse one heap profile", func(b *testing.B) { parseOne(b, all, "memory") })
 		})
@@ -72,4 +77,38 @@ func parseOne(b *testing.B, all []corpus.Profile, name string) {
 			}
 		}
 	}
+}
+
+// ask reads and merges the CPU profiles of a service, or of all, as whoever has
+// them as files must before a flame graph can be drawn.
+func ask(b *testing.B, all []corpus.Profile, service string) {
+	before := corpus.CPUTime()
+	for b.Loop() {
+		var decoded []*pprof.Profile
+		for _, p := range all {
+			if p.Name != "process_cpu" || service != "" && p.Labels.Service() != service {
+				continue
+			}
+			one, err := pprof.ParseData(p.Body)
+			if err != nil {
+				b.Fatal(err)
+			}
+			decoded = append(decoded, one)
+		}
+		if _, err := pprof.Merge(decoded); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric((corpus.CPUTime()-before).Seconds()*1e3/float64(b.N), "cpu-ms/op")
+}
+
+// largestService is the one with most CPU profiles, the first by name of several.
+func largestService(all []corpus.Profile) string {
+	count := map[string]int{}
+	for _, p := range all {
+		if p.Name == "process_cpu" {
+			count[p.Labels.Service()]++
+		}
+	}
+	return slices.MaxFunc(slices.Sorted(maps.Keys(count)), func(a, b string) int { return cmp.Compare(count[a], count[b]) })
 }
