@@ -114,7 +114,7 @@ func ambiguous(pattern profile.TypePattern, groups []counted) error {
 }
 
 // explainNothing is an error when nothing was found because the type is unknown. A
-// known one of which nothing is selected is no error, nor is an empty range.
+// known one of which nothing is selected is no error, nor is anything in an empty bucket.
 func (s *selection) explainNothing(pattern profile.TypePattern) error {
 	if len(s.types) == 0 {
 		return nil
@@ -124,7 +124,7 @@ func (s *selection) explainNothing(pattern profile.TypePattern) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("type %q: the range has only %s: %w", pattern, listed(s.types), ErrNoType)
+	return fmt.Errorf("type %q: there are only %s: %w", pattern, listed(s.types), ErrNoType)
 }
 
 // maxListed is how many types an error names.

@@ -42,232 +42,224 @@ func (q *Querier) Tree(ctx context.Context, req Request) (*Tree, error) {
 // fold makes t of a tree of locations: each location becomes one node for each
 // function inlined there, and siblings of one name become one node.
 func (t *Tree) fold(sym *arrowblock.Symbols, locations *arrowblock.Tree) {
-	f := folder{
-		names:    map[string]uint32{"": 0},
-		children: newChildMap(locations.Len()),
-		parents:  []uint32{0},
-		frames:   []uint32{0},
-		self:     []int64{0},
-		of:       make([]frameList, sym.Len()),
-		tree:     t,
-	}
+	f := newFolder(sym, locations.Len())
 	self := locations.Self[0]
-	f.self[0] = self[0]
-	var targets []uint32 // the node that each location on the path ends in
+	f.nodes[0].self = self[0]
+	var path []uint32 // the node that each location on the path ends in
 	for i := 1; i < locations.Len(); i++ {
 		depth := int(locations.Depth[i])
-		target := uint32(0)
+		node := uint32(0)
 		if depth > 1 {
-			target = targets[depth-2]
+			node = path[depth-2]
 		}
-		for _, frame := range f.framesOf(sym, locations.Frame[i]) {
-			target = f.child(target, frame)
+		for _, frame := range f.framesOf(locations.Frame[i]) {
+			node = f.child(node, frame)
 		}
-		targets = append(targets[:depth-1], target)
-		f.self[target] += self[i]
+		path = append(path[:depth-1], node)
+		f.nodes[node].self += self[i]
 	}
-	f.emit()
+	f.emit(t)
 }
 
 // folder makes a tree of functions. Its nodes are numbered as they are met, parents
 // before children.
 type folder struct {
-	tree     *Tree
-	names    map[string]uint32 // of tree.Frames
-	of       []frameList       // by FrameID, made when met
-	children childMap
-	parents  []uint32
-	frames   []uint32
-	self     []int64
+	frames     []Frame
+	binaries   []int32           // by frame: in which mapping it lies, or severalBinaries
+	names      map[string]uint32 // of frames
+	ofFunction []uint32          // frame of each of the symbols' functions; 0: not met
+	ofLocation []frameSpan       // by FrameID; empty: not met
+	lists      []uint32          // frames, the outermost caller of a location first
+
+	sym    *arrowblock.Symbols
+	nodes  []foldedNode
+	crowds map[childKey]uint32 // the children of nodes that have more than fewChildren
 }
 
-// frameList are the frames of a location, the outermost caller first.
-type frameList []uint32
+type foldedNode struct {
+	parent, frame uint32
+	child         uint32 // the latest one; 0: none
+	sibling       uint32 // the one before it; 0: none
+	children      uint32 // how many
+	self          int64
+}
 
-func (f *folder) framesOf(sym *arrowblock.Symbols, id arrowblock.FrameID) frameList {
-	if f.of[id] != nil {
-		return f.of[id]
+type childKey struct{ parent, frame uint32 }
+
+// fewChildren are found sooner by looking at each than in a map. Nearly all nodes of
+// call trees have fewer.
+const fewChildren = 16
+
+// severalBinaries marks a function that is in more than one.
+const severalBinaries = -2
+
+func newFolder(sym *arrowblock.Symbols, nodes int) *folder {
+	f := &folder{
+		frames:     []Frame{{}},
+		binaries:   []int32{-1},
+		names:      map[string]uint32{"": 0},
+		ofFunction: make([]uint32, sym.NumFunctions()),
+		ofLocation: make([]frameSpan, sym.Len()),
+		sym:        sym,
+		nodes:      make([]foldedNode, 1, nodes),
+		crowds:     map[childKey]uint32{},
 	}
-	location := sym.Frame(id)
-	binary := ""
-	if location.Mapping >= 0 {
-		binary = path.Base(sym.Mappings()[location.Mapping].File)
+	return f
+}
+
+// frameSpan are the frames of a location, in folder.lists.
+type frameSpan struct{ from, to uint32 }
+
+func (f *folder) framesOf(id arrowblock.FrameID) []uint32 {
+	if span := f.ofLocation[id]; span.to > 0 {
+		return f.lists[span.from:span.to]
 	}
-	list := make(frameList, 0, max(1, len(location.Lines)))
+	from := len(f.lists)
+	location := f.sym.Frame(id)
 	for _, line := range slices.Backward(location.Lines) {
-		function := sym.Function(line.Function)
-		list = append(list, f.number(Frame{cmp.Or(function.Name, function.SystemName), function.Filename, binary}, location.Address))
+		frame := f.function(line.Function)
+		if frame == 0 {
+			frame = f.unnamed(location)
+		}
+		f.lists = append(f.lists, frame)
 	}
-	if len(list) == 0 {
-		list = append(list, f.number(Frame{Binary: binary}, location.Address))
+	if len(location.Lines) == 0 {
+		f.lists = append(f.lists, f.unnamed(location))
 	}
-	f.of[id] = list
-	return list
+	for _, frame := range f.lists[from:] {
+		f.lies(frame, int32(location.Mapping))
+	}
+	f.ofLocation[id] = frameSpan{uint32(from), uint32(len(f.lists))}
+	return f.lists[from:]
 }
 
-// number gives frames of one name one number. What they do not agree in is left empty.
-func (f *folder) number(frame Frame, address uint64) uint32 {
-	if frame.Binary == "." || frame.Binary == "/" { // what path.Base makes of no name
-		frame.Binary = ""
+// function is the frame of a function, 0 if that has no name.
+func (f *folder) function(id uint32) uint32 {
+	if f.ofFunction[id] == 0 {
+		function := f.sym.Function(id)
+		f.ofFunction[id] = f.frame(cmp.Or(function.Name, function.SystemName), function.Filename)
 	}
-	if frame.Name == "" {
-		frame.Name = fmt.Sprintf("%s+0x%x", cmp.Or(frame.Binary, "[unknown]"), address)
-	}
-	n, known := f.names[frame.Name]
+	return f.ofFunction[id]
+}
+
+// unnamed is the frame of a location without a function.
+func (f *folder) unnamed(location arrowblock.Frame) uint32 {
+	return f.frame(fmt.Sprintf("%s+0x%x", cmp.Or(f.binary(int32(location.Mapping)), "[unknown]"), location.Address), "")
+}
+
+// frame is the frame of a name. Those of one name are one; their file stays only if
+// they agree.
+func (f *folder) frame(name, file string) uint32 {
+	n, known := f.names[name]
 	if !known {
-		n = uint32(len(f.tree.Frames))
-		f.names[frame.Name] = n
-		f.tree.Frames = append(f.tree.Frames, frame)
-		return n
-	}
-	same := &f.tree.Frames[n]
-	if same.File != frame.File {
-		same.File = ""
-	}
-	if same.Binary != frame.Binary {
-		same.Binary = ""
+		n = uint32(len(f.frames))
+		f.names[name] = n
+		f.frames = append(f.frames, Frame{Name: name, File: file})
+		f.binaries = append(f.binaries, -1)
+	} else if f.frames[n].File != file {
+		f.frames[n].File = ""
 	}
 	return n
+}
+
+// lies notes that a frame was met in a mapping, -1 being none.
+func (f *folder) lies(frame uint32, mapping int32) {
+	switch f.binaries[frame] {
+	case mapping, severalBinaries:
+	case -1:
+		f.binaries[frame] = mapping
+	default:
+		if f.binary(mapping) != f.binary(f.binaries[frame]) {
+			f.binaries[frame] = severalBinaries
+		}
+	}
+}
+
+// binary is the last path element of a mapping's file.
+func (f *folder) binary(mapping int32) string {
+	if mapping < 0 || f.sym.Mappings()[mapping].File == "" {
+		return ""
+	}
+	return path.Base(f.sym.Mappings()[mapping].File)
 }
 
 // child is the node of a frame below a node, made when there is none.
 func (f *folder) child(parent, frame uint32) uint32 {
-	n, found := f.children.find(parent, frame, uint32(len(f.parents)))
-	if !found {
-		f.parents = append(f.parents, parent)
-		f.frames = append(f.frames, frame)
-		f.self = append(f.self, 0)
+	p := &f.nodes[parent]
+	if p.children <= fewChildren {
+		for c := p.child; c != 0; c = f.nodes[c].sibling {
+			if f.nodes[c].frame == frame {
+				return c
+			}
+		}
+	} else if c, known := f.crowds[childKey{parent, frame}]; known {
+		return c
 	}
+	n := uint32(len(f.nodes))
+	p.children++
+	switch {
+	case p.children == fewChildren+1:
+		for c := p.child; c != 0; c = f.nodes[c].sibling {
+			f.crowds[childKey{parent, f.nodes[c].frame}] = c
+		}
+		fallthrough
+	case p.children > fewChildren:
+		f.crowds[childKey{parent, frame}] = n
+	}
+	sibling := p.child
+	p.child = n
+	f.nodes = append(f.nodes, foldedNode{parent: parent, frame: frame, sibling: sibling})
 	return n
 }
 
-// emit writes the nodes into the tree in preorder, children by name.
-func (f *folder) emit() {
-	t, n := f.tree, len(f.parents)
+// emit writes the nodes into t in preorder, children by name.
+func (f *folder) emit(t *Tree) {
+	for i := range f.frames {
+		f.frames[i].Binary = f.binary(f.binaries[i])
+	}
 	rank := f.sortFrames()
-
-	// Nodes by the ranks of their frames, then by parent: both by counting.
-	byRank := countingSort(n, len(t.Frames), func(i uint32) uint32 { return rank[f.frames[i]] }, nil)
-	byParent := countingSort(n, n, func(i uint32) uint32 { return f.parents[i] }, byRank)
-	firstChild := make([]uint32, n+1)
-	for _, parent := range f.parents[1:] {
-		firstChild[parent+1]++
-	}
-	for i := range n {
-		firstChild[i+1] += firstChild[i]
-	}
-	byParent = slices.DeleteFunc(byParent, func(i uint32) bool { return i == 0 })
-
-	total := slices.Clone(f.self)
+	n := len(f.nodes)
+	total := make([]int64, n)
 	for i := n - 1; i > 0; i-- {
-		total[f.parents[i]] += total[i]
+		total[i] += f.nodes[i].self
+		total[f.nodes[i].parent] += total[i]
 	}
+	total[0] += f.nodes[0].self
+
+	t.Frames = f.frames
 	t.Depth, t.Frame = make([]uint32, 0, n), make([]uint32, 0, n)
 	t.Self, t.Total = make([]int64, 0, n), make([]int64, 0, n)
-	type visit struct{ node, depth uint32 }
-	stack := []visit{{0, 0}}
+	type visit struct{ node, rank, depth uint32 }
+	stack := []visit{{}}
 	for len(stack) > 0 {
 		v := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
+		node := &f.nodes[v.node]
 		t.Depth = append(t.Depth, v.depth)
-		t.Frame = append(t.Frame, rank[f.frames[v.node]])
-		t.Self = append(t.Self, f.self[v.node])
+		t.Frame = append(t.Frame, v.rank)
+		t.Self = append(t.Self, node.self)
 		t.Total = append(t.Total, total[v.node])
-		for _, child := range slices.Backward(byParent[firstChild[v.node]:firstChild[v.node+1]]) {
-			stack = append(stack, visit{child, v.depth + 1})
+		first := len(stack)
+		for c := node.child; c != 0; c = f.nodes[c].sibling {
+			stack = append(stack, visit{c, rank[f.nodes[c].frame], v.depth + 1})
+		}
+		if len(stack)-first > 1 { // the smallest is popped first
+			slices.SortFunc(stack[first:], func(a, b visit) int { return cmp.Compare(b.rank, a.rank) })
 		}
 	}
 }
 
-// sortFrames orders the tree's frames by name, the root's first, and tells where each
-// went.
+// sortFrames orders the frames by name, the root's first, and tells where each went.
 func (f *folder) sortFrames() (rank []uint32) {
-	order := make([]uint32, len(f.tree.Frames))
+	order := make([]uint32, len(f.frames))
 	for i := range order {
 		order[i] = uint32(i)
 	}
-	frames := f.tree.Frames
-	slices.SortFunc(order[1:], func(a, b uint32) int { return cmp.Compare(frames[a].Name, frames[b].Name) })
-	sorted, rank := make([]Frame, len(frames)), make([]uint32, len(frames))
+	slices.SortFunc(order[1:], func(a, b uint32) int { return cmp.Compare(f.frames[a].Name, f.frames[b].Name) })
+	sorted, rank := make([]Frame, len(order)), make([]uint32, len(order))
 	for to, from := range order {
-		sorted[to], rank[from] = frames[from], uint32(to)
+		sorted[to], rank[from] = f.frames[from], uint32(to)
 	}
-	f.tree.Frames = sorted
+	f.frames = sorted
 	return rank
-}
-
-// countingSort orders the numbers below n, taken in the order given or ascending, by
-// a key below keys. It is stable.
-func countingSort(n, keys int, key func(uint32) uint32, order []uint32) []uint32 {
-	at := make([]uint32, keys+1)
-	for i := range uint32(n) {
-		at[key(i)+1]++
-	}
-	for k := range keys {
-		at[k+1] += at[k]
-	}
-	sorted := make([]uint32, n)
-	for i := range uint32(n) {
-		if order != nil {
-			i = order[i]
-		}
-		sorted[at[key(i)]] = i
-		at[key(i)]++
-	}
-	return sorted
-}
-
-// childMap finds a node by its parent and frame. It is an open hash table: a Go map of
-// the same takes three times as long, and this is most of what folding costs.
-type childMap struct {
-	slots []childSlot
-	used  int
-}
-
-type childSlot struct {
-	key  uint64 // parent<<32 | frame; 0 is empty, for frame 0 is nobody's child
-	node uint32
-}
-
-func newChildMap(nodes int) childMap {
-	size := 1 << 8
-	for size < nodes {
-		size <<= 1
-	}
-	return childMap{slots: make([]childSlot, size)}
-}
-
-// find returns the node of a key, or enters the fresh one.
-func (m *childMap) find(parent, frame, fresh uint32) (node uint32, found bool) {
-	if 2*m.used >= len(m.slots) {
-		m.grow()
-	}
-	slot := m.slot(uint64(parent)<<32 | uint64(frame))
-	if slot.key != 0 {
-		return slot.node, true
-	}
-	*slot = childSlot{uint64(parent)<<32 | uint64(frame), fresh}
-	m.used++
-	return fresh, false
-}
-
-// slot is where a key is, or where it belongs.
-func (m *childMap) slot(key uint64) *childSlot {
-	mask := uint64(len(m.slots) - 1)
-	hash := key * 0x9e3779b97f4a7c15 // Fibonacci hashing: the high bits are well mixed
-	for i := hash >> 20; ; i++ {
-		if s := &m.slots[i&mask]; s.key == key || s.key == 0 {
-			return s
-		}
-	}
-}
-
-func (m *childMap) grow() {
-	old := m.slots
-	m.slots = make([]childSlot, 2*len(old))
-	for _, s := range old {
-		if s.key != 0 {
-			*m.slot(s.key) = s
-		}
-	}
 }

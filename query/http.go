@@ -34,13 +34,32 @@ func (q *Querier) Handler() http.Handler {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			body, err := h(r)
 			if err != nil {
-				serve.WriteError(w, withStatus(err))
+				serve.WriteError(visible{w}, withStatus(err))
 				return
 			}
 			body.writeTo(w, r)
 		})
 	}
+	mux.HandleFunc("POST /api/v1/symbolz", serveSymbolz)
 	return mux
+}
+
+// visible has go tool pprof show an error's text, and not the status alone. It does so
+// when this header is there and the content type contains text/plain.
+type visible struct{ http.ResponseWriter }
+
+func (w visible) WriteHeader(status int) {
+	w.Header().Set("X-Go-Pprof", "1")
+	w.Header().Set("Content-Type", w.Header().Get("Content-Type")+`; or="text/plain"`)
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// serveSymbolz knows no symbols. go tool pprof posts addresses that a profile has no
+// functions for to this path beside the profile's, and gives up on the whole profile
+// unless the answer is 200.
+func serveSymbolz(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(http.StatusOK)
 }
 
 // handler makes the answer to a request, whole, so that its status is known before
@@ -128,6 +147,7 @@ func (q *Querier) begin(r *http.Request) (Request, *params, error) {
 	p := newParams(r, q.cfg.Now())
 	req := p.request()
 	req.Tenant = tenant
+	req.Fresh = req.Strict || strings.Contains(r.Header.Get("Cache-Control"), "no-cache")
 	return req, p, p.err
 }
 

@@ -18,7 +18,7 @@ import (
 // eachL0 reads pprof blocks and calls f with each, several at a time. f must note
 // itself what it cannot use of one.
 func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.Context, key string, rd *pprofblock.Reader) error) error {
-	_, err := each(ctx, r, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
+	_, err := each(ctx, r, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
 		if err := r.reserve(l0.Size, "the pprof blocks of the last minutes"); err != nil {
 			return err
 		}
@@ -71,16 +71,12 @@ func (r *run) decodeL0s(ctx context.Context, p *plan) ([]*part, error) {
 	return parts, nil
 }
 
-// learnTypes adds to the known types those of a pprof block in the range.
+// learnTypes adds a pprof block's types to those that are known.
 func (r *run) learnTypes(p *plan, rd *pprofblock.Reader) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range rd.Manifest().Profiles {
-		if r.within.Contains(e.MinTime) {
-			for _, t := range e.Types() {
-				p.types[t] = true
-			}
-		}
+	for i := range rd.Manifest().Profiles {
+		p.learn(rd.Manifest().Profiles[i].Types())
 	}
 }
 

@@ -44,7 +44,7 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, withLabels boo
 	var mu sync.Mutex
 	var trees []*arrowblock.Tree
 	var labelled []*share
-	_, err := each(ctx, r, s.parts, (*part).name, func(ctx context.Context, p *part) error {
+	_, err := each(ctx, r, mergesAtATime(), s.parts, (*part).name, func(ctx context.Context, p *part) error {
 		shares, err := r.readPart(ctx, p, c, m.sym, withLabels)
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 type plan struct {
 	blocks []catalog.Block
 	l0s    []catalog.L0
-	types  map[profile.Type]bool // those that HEAD names for the range, whether selected or not
+	types  map[profile.Type]bool // that are known: from HEAD and from the pprof blocks read, whether asked for or not
 }
 
 // plan looks at what is live. Shards that cannot be read are missing from the answer;
@@ -35,6 +35,11 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 		r.note(block.ClassManifest.TenantPrefix(r.req.Tenant), err)
 	}
 	p := &plan{types: map[profile.Type]bool{}}
+	for _, shard := range snap.Shards {
+		for _, b := range shard.Head.Live {
+			p.learn(b.Types)
+		}
+	}
 	if r.within, err = r.retained(ctx, snap.Time); err != nil || r.within.Validate() != nil {
 		return p, err
 	}
@@ -43,9 +48,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 		r.note(block.ClassManifest.TenantPrefix(r.req.Tenant), err)
 	}
 	for _, b := range live {
-		for _, t := range b.Types {
-			p.types[t] = true
-		}
+		p.learn(b.Types) // of arch parts too
 		if b.HasType(r.req.Selector.Type) {
 			p.blocks = append(p.blocks, b)
 		}
@@ -56,6 +59,12 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 		return nil, fmt.Errorf("%d blocks may hold an answer, %d are allowed; a shorter range or a selector of one job takes fewer: %w", r.objects, r.cfg.MaxBlocks, ErrTooLarge)
 	}
 	return p, nil
+}
+
+func (p *plan) learn(types []profile.Type) {
+	for _, t := range types {
+		p.types[t] = true
+	}
 }
 
 // retained is the request's range without what the tenant's retention hides.

@@ -10,6 +10,7 @@ import (
 	pprof "github.com/google/pprof/profile"
 
 	"github.com/coldframe/coldframe/block/arrowblock"
+	"github.com/coldframe/coldframe/profile"
 )
 
 // Pprof is the selected profiles merged into one.
@@ -26,14 +27,17 @@ type Pprof struct {
 func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 	answer := &Pprof{}
 	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
-		answer.Name, answer.Profile = "", &pprof.Profile{PeriodType: &pprof.ValueType{}}
 		s, err := r.sel(ctx)
 		if err != nil {
 			return err
 		}
 		c, err := s.chooseTypes(req.Selector.Type)
-		if err != nil || c == nil {
+		if err != nil {
 			return err
+		}
+		if c == nil {
+			answer.Name, answer.Profile = "", emptyProfile(s.types, req.Selector.Type)
+			return nil
 		}
 		r.keep(s, c)
 		heads, err := r.heads(ctx, s)
@@ -51,6 +55,22 @@ func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 	})
 	answer.Stats = stats
 	return answer, err
+}
+
+// emptyProfile is what a selection of nothing gives. go tool pprof takes no profile
+// without a sample type: it has those of the pattern, or else a count of samples.
+func emptyProfile(types map[profile.Type]bool, pattern profile.TypePattern) *pprof.Profile {
+	p := &pprof.Profile{PeriodType: &pprof.ValueType{}}
+	for _, t := range slices.SortedFunc(maps.Keys(types), profile.Type.Compare) {
+		if !pattern.IsZero() && pattern.Matches(t) {
+			p.SampleType = append(p.SampleType, &pprof.ValueType{Type: t.Sample.Type, Unit: t.Sample.Unit})
+			p.PeriodType = &pprof.ValueType{Type: t.Period.Type, Unit: t.Period.Unit}
+		}
+	}
+	if len(p.SampleType) == 0 {
+		p.SampleType = []*pprof.ValueType{{Type: "samples", Unit: "count"}}
+	}
+	return p
 }
 
 // heads is what profiles say beside their samples, of all chosen ones.
@@ -71,7 +91,7 @@ func (r *run) heads(ctx context.Context, s *selection) (*heads, error) {
 	}
 	var mu sync.Mutex
 	var all []dated
-	sound, err := each(ctx, r, s.parts, (*part).name, func(ctx context.Context, p *part) error {
+	sound, err := each(ctx, r, r.cfg.Concurrency, s.parts, (*part).name, func(ctx context.Context, p *part) error {
 		headers, err := p.blk.Headers(ctx)
 		if err != nil {
 			return err

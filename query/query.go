@@ -34,7 +34,8 @@ import (
 var (
 	// ErrAmbiguous: several profile types match where one is needed.
 	ErrAmbiguous = errors.New("ambiguous profile type")
-	// ErrNoType: the range has profiles, but none of the type asked for.
+	// ErrNoType: nothing has the type that is asked for, neither in the range nor, as far as
+	// is known without reading more, elsewhere.
 	ErrNoType = errors.New("no such profile type")
 	// ErrTooLarge: the answer would take more blocks or memory than Config allows.
 	ErrTooLarge = errors.New("query too large")
@@ -76,6 +77,15 @@ type Config struct {
 	Tenant func(*http.Request) (profile.Tenant, error)
 	// Now is the clock that "now" means in a request; [time.Now].
 	Now func() time.Time
+
+	Observer Observer
+}
+
+// Observer is told of what happens. Its funcs may be nil, are called from many
+// goroutines and should return at once.
+type Observer struct {
+	// Answered: a query ended, with this cost, and with an error if it was refused.
+	Answered func(s Stats, err error)
 }
 
 // Querier answers queries. It may be used concurrently.
@@ -131,6 +141,6 @@ type Request struct {
 	Fresh    bool // what is live is asked of the bucket, not remembered
 }
 
-// partsInFlight is how many blocks a query works on at a time: enough to hide the
-// bucket's latency, and as many chunks are decoded at once in memory at most.
-func partsInFlight() int { return 16 + 2*runtime.GOMAXPROCS(0) }
+// mergesAtATime is how many blocks' rows and stacks a query reads at a time: enough
+// to hide the bucket's latency, while each may hold some 16 MiB that are not decoded yet.
+func mergesAtATime() int { return 16 + 2*runtime.GOMAXPROCS(0) }

@@ -59,9 +59,12 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 	stats.CPU, stats.Elapsed = stopCPU(), time.Since(started)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return stats, fmt.Errorf("query of %s: %w", time.Since(started).Round(time.Millisecond), ctx.Err())
+		err = fmt.Errorf("stopped after %s: %w", stats.Elapsed.Round(time.Millisecond), ctx.Err())
 	case err == nil && req.Strict && stats.Partial():
-		return stats, fmt.Errorf("%w: %s", ErrPartial, stats.Reason())
+		err = fmt.Errorf("%w: %s", ErrPartial, stats.Reason())
+	}
+	if q.cfg.Observer.Answered != nil {
+		q.cfg.Observer.Answered(stats, err)
 	}
 	return stats, err
 }
@@ -112,12 +115,12 @@ func (r *run) reserve(sizeBytes int64, what string) error {
 	return nil
 }
 
-// each calls f for every item, several at a time. What f fails for is noted as missing
-// under its key; each returns the items for which f did not fail, in order.
-func each[T any](ctx context.Context, r *run, items []T, key func(T) string, f func(context.Context, T) error) ([]T, error) {
+// each calls f for every item, atATime of them at a time. What f fails for is noted as
+// missing under its key; each returns the items for which f did not fail, in order.
+func each[T any](ctx context.Context, r *run, atATime int, items []T, key func(T) string, f func(context.Context, T) error) ([]T, error) {
 	failed := make([]bool, len(items))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(partsInFlight())
+	g.SetLimit(atATime)
 	for i, item := range items {
 		g.Go(func() error {
 			err := f(ctx, item)

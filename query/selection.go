@@ -15,7 +15,7 @@ import (
 // selection is the profiles that an answer is made of, in open blocks.
 type selection struct {
 	parts []*part
-	types map[profile.Type]bool // that there are in the range, selected or not
+	types map[profile.Type]bool // that are known, selected or not
 }
 
 // sel opens what has to be read and picks the profiles asked for, each once.
@@ -28,7 +28,7 @@ func (r *run) sel(ctx context.Context) (*selection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parts, err = each(ctx, r, parts, (*part).name, r.choose); err != nil {
+	if parts, err = each(ctx, r, r.cfg.Concurrency, parts, (*part).name, r.choose); err != nil {
 		return nil, err
 	}
 	dropRepeated(parts)
@@ -43,7 +43,7 @@ func (r *run) open(ctx context.Context, p *plan) ([]*part, error) {
 	var parts, decoded []*part
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		parts, err = each(gctx, r, r.parts(p), (*part).name, r.openBlock)
+		parts, err = each(gctx, r, r.cfg.Concurrency, r.parts(p), (*part).name, r.openBlock)
 		return err
 	})
 	g.Go(func() (err error) {

@@ -101,14 +101,16 @@ var niceSteps = []time.Duration{
 	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 }
 
-// niceStep gives at most 120 steps, or a week's.
+// niceStep gives at most 120 steps: a nice one, or else whole weeks.
 func niceStep(r profile.TimeRange) time.Duration {
+	const week = 7 * 24 * time.Hour
+	length := r.To.Sub(r.From)
 	for _, step := range niceSteps {
-		if r.To.Sub(r.From) <= 120*step {
+		if length <= 120*step {
 			return step
 		}
 	}
-	return 7 * 24 * time.Hour
+	return (length/120/week + 1) * week
 }
 
 func checkStep(step time.Duration, r profile.TimeRange) error {
