@@ -76,8 +76,11 @@ func TestMetaPrunes(t *testing.T) {
 		from, to int64
 		want     bool
 	}{
-		{0, m.MinTime, false}, {0, m.MinTime + 1, true}, {m.MinTime, m.MinTime + 1, true},
-		{m.MaxTime, m.MaxTime + 1, true}, {m.MaxTime + 1, m.MaxTime + 2, false},
+		{0, m.MinTime, false},
+		{0, m.MinTime + 1, true},
+		{m.MinTime, m.MinTime + 1, true},
+		{m.MaxTime, m.MaxTime + 1, true},
+		{m.MaxTime + 1, m.MaxTime + 2, false},
 	} {
 		if got := m.Overlaps(profile.TimeRange{From: at(c.from), To: at(c.to)}); got != c.want {
 			t.Errorf("[%d, %d): got %v, want %v", c.from, c.to, got, c.want)

@@ -30,7 +30,7 @@ func benchmark(b *testing.B, door func(*upload.Uploader, context.Context, profil
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer u.Close(context.Background())
+	defer closeNow(b, u)
 	b.SetBytes(corpus.Bytes(profiles))
 	b.ReportAllocs()
 	defer corpus.ReportCPU(b, len(profiles))()

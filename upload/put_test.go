@@ -31,17 +31,17 @@ func answers(list ...any) func(int) (bool, error) {
 		switch a := list[n].(type) {
 		case nil:
 			return true, nil
+		case landed:
+			return true, a.answer
 		case error:
 			return false, a
-		case landed:
-			return true, a.error
 		}
 		panic("answers: want errors")
 	}
 }
 
 // landed marks an answer that is wrong: the object is there.
-type landed struct{ error }
+type landed struct{ answer error }
 
 // upload1 adds a profile to a bucket that answers so, and waits.
 func upload1(t *testing.T, b bucket.Bucket, wait time.Duration) *log {

@@ -62,7 +62,7 @@ func Pack(e Entry, body []byte) (*Packed, error) {
 	}
 	body, err := asGzip(body)
 	if err != nil {
-		return nil, fmt.Errorf("profile %s %s: %w: %w", e.Name, e.Labels, err, profile.ErrInvalid)
+		return nil, fmt.Errorf("%w: %w", err, profile.ErrInvalid)
 	}
 	e.File, e.Size, e.CRC = "", int64(len(body)), crc32.Checksum(body, castagnoli)
 	e.MinTime, e.MaxTime = e.MinTime.UTC(), e.MaxTime.UTC()
