@@ -316,6 +316,33 @@ func TestReadFaults(t *testing.T) {
 	}
 }
 
+// A server that refuses an object before it has read it closes the connection under
+// the rest. Its answer arrives all the same, with the first attempt.
+func TestEarlyRefusal(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string][]byte{"plain": buckettest.S3(t), "TLS": buckettest.S3TLS(t)} {
+		b := open(t, config)
+		for _, size := range []int{0, 10, 100 << 10, 2 << 20} {
+			data := make([]byte, size)
+			create := func(ctx context.Context) error {
+				return b.Create(ctx, fmt.Sprint("k", size), bytes.NewReader(data), int64(size))
+			}
+			if err := create(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var account bucket.Account
+			for range 20 {
+				if err := create(bucket.WithAccount(t.Context(), &account)); !errors.Is(err, bucket.ErrExist) {
+					t.Errorf("%s, %d bytes: %v", name, size, err)
+				}
+			}
+			if used := account.Usage(); used.Puts != 20 || used.Gets != 0 {
+				t.Errorf("%s, %d bytes: 20 refusals took %+v", name, size, used)
+			}
+		}
+	}
+}
+
 // A caller that gives up does not wait for a server that does not answer, or for one
 // that stops in the middle.
 func TestSlowServer(t *testing.T) {

@@ -1,9 +1,13 @@
 package bucket
 
 import (
+	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
+	"syscall"
 	"time"
 
 	"github.com/thanos-io/objstore/exthttp"
@@ -22,6 +26,14 @@ func newWire(config exthttp.HTTPConfig, clock *serverClock) (*wire, error) {
 		return nil, err
 	}
 	transport.DisableCompression = true // objects are bytes, whatever they look like
+	dial := transport.DialContext
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return patientConn{conn}, nil
+	}
 	return &wire{transport, clock}, nil
 }
 
@@ -57,5 +69,18 @@ type metered struct {
 func (m *metered) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p)
 	m.count(int64(n))
+	return n, err
+}
+
+// A patientConn leaves it to Read to say that the server has closed the connection. A
+// server that refuses a write may answer and close before it was sent all of it; but
+// to net/http the write that fails hides the answer that has come.
+type patientConn struct{ net.Conn }
+
+func (c patientConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return len(p), nil
+	}
 	return n, err
 }
