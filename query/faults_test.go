@@ -74,9 +74,9 @@ func TestOneBadObject(t *testing.T) {
 		} {
 			name := what + " " + lost
 			damaged := buckettest.Corrupt(h.bkt, func(key string) bool { return key == lost }, damage)
-			hurt := &house{bkt: h.bkt, q: h.querier(damaged, Config{SnapshotTTL: -1})}
+			q := h.querier(damaged, Config{SnapshotTTL: -1})
 			req := everything(t)
-			answer, err := hurt.q.Pprof(t.Context(), req)
+			answer, err := q.Pprof(t.Context(), req)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -84,14 +84,17 @@ func TestOneBadObject(t *testing.T) {
 				t.Errorf("%s: stats %+v", name, s)
 			}
 			want := refer(t, without(inside, lost), req)
+			if answer.Stats.Profiles != len(want.profiles) || answer.Profile.DurationNanos != want.merged.DurationNanos {
+				t.Errorf("%s: %d profiles of %d ns, want %d of %d", name, answer.Stats.Profiles, answer.Profile.DurationNanos, len(want.profiles), want.merged.DurationNanos)
+			}
 			compareMaps(t, name, canonical(answer.Profile, 1), canonical(want.merged, 1))
 
-			list, err := hurt.q.Types(t.Context(), req)
+			list, err := q.Types(t.Context(), req)
 			if err != nil || len(list.Types) != 2 || !list.Stats.Partial() {
 				t.Errorf("%s: types %v and %v with %+v", name, list.Types, err, list.Stats)
 			}
 			req.Strict = true
-			if _, err := hurt.q.Tree(t.Context(), req); !errors.Is(err, ErrPartial) || !strings.Contains(err.Error(), lost) {
+			if _, err := q.Tree(t.Context(), req); !errors.Is(err, ErrPartial) || !strings.Contains(err.Error(), lost) {
 				t.Errorf("%s: a strict query gives %v", name, err)
 			}
 		}
@@ -124,6 +127,9 @@ func TestFlippedBits(t *testing.T) {
 				// One profile of a pprof block, or all of them.
 			default:
 				compareMaps(t, fmt.Sprintf("bit %d of %s", bit, lost), got, rest)
+				if answer.Stats.Profiles != len(all)-len(inside[lost]) {
+					t.Errorf("bit %d of %s: %d profiles, want %d", bit, lost, answer.Stats.Profiles, len(all)-len(inside[lost]))
+				}
 			}
 		}
 	}

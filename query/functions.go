@@ -16,7 +16,7 @@ func (q *Querier) Tree(ctx context.Context, req Request) (*Tree, error) {
 	tree := &Tree{}
 	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
 		*tree = Tree{Frames: []Frame{{}}, Depth: []uint32{0}, Frame: []uint32{0}, Self: []int64{0}, Total: []int64{0}}
-		s, err := r.sel(ctx)
+		s, err := r.selectProfiles(ctx)
 		if err != nil {
 			return err
 		}
@@ -26,7 +26,7 @@ func (q *Querier) Tree(ctx context.Context, req Request) (*Tree, error) {
 		}
 		c = c.single()
 		tree.Type = c.typ(0)
-		r.keep(s, c)
+		s.keep(c)
 		m, err := r.merge(ctx, s, c, false)
 		if err != nil {
 			return err

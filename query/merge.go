@@ -37,15 +37,16 @@ type labelSets struct {
 	sets    [][]arrowblock.SampleLabel
 }
 
-// merge reads the rows and stacks of the selected profiles and adds them up. Parts of
-// it that fail are missing from the result, whole.
-func (r *run) merge(ctx context.Context, s *selection, c *choice, withLabels bool) (*merged, error) {
+// merge reads the rows and stacks of the selected profiles and adds them up. A part
+// that fails leaves the selection and is missing from the result, whole. full reads
+// what only a pprof shows: the samples' labels and the profiles' headers.
+func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*merged, error) {
 	m := &merged{sym: arrowblock.NewSymbols(), sets: labelSets{numbers: map[string]int{}}}
 	var mu sync.Mutex
 	var trees []*arrowblock.Tree
 	var labelled []*share
-	_, err := each(ctx, r, mergesAtATime(), s.parts, (*part).name, func(ctx context.Context, p *part) error {
-		shares, err := r.readPart(ctx, p, c, m.sym, withLabels)
+	sound, err := each(ctx, r, mergesAtATime(), s.parts, (*part).name, func(ctx context.Context, p *part) error {
+		shares, err := r.readPart(ctx, p, c, m.sym, full)
 		if err != nil {
 			return err
 		}
@@ -62,6 +63,8 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, withLabels boo
 	if err != nil {
 		return nil, err
 	}
+	s.parts = sound
+	r.profiles = s.profiles()
 	if len(trees) == 0 {
 		trees = append(trees, arrowblock.NewTree(&arrowblock.Stacks{Depth: []uint16{0}, Frame: []arrowblock.FrameID{0}}, len(c.samples)))
 	}
@@ -90,9 +93,9 @@ type labelledRow struct {
 // nodeBytes is what a node takes in a tree: its depth, its frame, its share of symbols.
 const nodeBytes = 6 + 24
 
-// readPart reads the rows of a part's picks and the stacks of their services, both
-// at once.
-func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.Symbols, withLabels bool) ([]*share, error) {
+// readPart reads the rows of a part's picks, the stacks of their services, and if full
+// the block's headers, all at once.
+func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.Symbols, full bool) ([]*share, error) {
 	services := p.services()
 	shares := make([]*share, len(services))
 	for i, service := range services {
@@ -107,6 +110,12 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 		shares[i] = &share{nodes: nodes, tree: &arrowblock.Tree{Self: self}}
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	if full {
+		g.Go(func() (err error) {
+			p.headers, err = p.blk.Headers(ctx)
+			return err
+		})
+	}
 	g.Go(func() error {
 		stacks, err := p.blk.Stacks(ctx, sym, services...)
 		for i := range stacks {
@@ -116,7 +125,7 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 	})
 	g.Go(func() error {
 		for _, k := range p.picks {
-			if err := r.readRows(ctx, p, k, c.columns(p.blk.Groups()[k.group]), services, shares, withLabels); err != nil {
+			if err := r.readRows(ctx, p, k, c.columns(p.blk.Groups()[k.group]), services, shares, full); err != nil {
 				return err
 			}
 		}

@@ -26,7 +26,7 @@ func newParams(r *http.Request, now time.Time) *params {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	p := &params{values: values, now: now}
 	if err != nil {
-		p.fail("", fmt.Errorf("query string: %v: %w", err, profile.ErrInvalid))
+		p.fail("", fmt.Errorf("query string: %w: %w", err, profile.ErrInvalid))
 	}
 	return p
 }

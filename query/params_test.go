@@ -20,7 +20,7 @@ func TestTimeRangeOfRequest(t *testing.T) {
 		{"seconds=30&to=now-1h", "2026-08-21T08:59:30Z", "2026-08-21T09:00:00Z"},
 		{"seconds=30&from=now-1h", "2026-08-21T09:00:00Z", "2026-08-21T10:00:00Z"},
 	} {
-		p := newParams(httptest.NewRequest(http.MethodGet, "/?"+c.query, nil), now)
+		p := newParams(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+c.query, nil), now)
 		r := p.timeRange()
 		if from, to := formatTime(r.From), formatTime(r.To); p.err != nil || from != c.from || to != c.to {
 			t.Errorf("%q gives [%s, %s) and %v, want [%s, %s)", c.query, from, to, p.err, c.from, c.to)
@@ -29,7 +29,7 @@ func TestTimeRangeOfRequest(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	p := newParams(httptest.NewRequest(http.MethodGet, "/?step=1m30s&s2=1.5&s3=2d&by=a,b&by=c,+a&n=7&x=0.5&on=1", nil), time.Now())
+	p := newParams(httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?step=1m30s&s2=1.5&s3=2d&by=a,b&by=c,+a&n=7&x=0.5&on=1", nil), time.Now())
 	for _, c := range []struct{ got, want time.Duration }{
 		{p.duration("step"), 90 * time.Second},
 		{p.duration("s2"), 1500 * time.Millisecond},

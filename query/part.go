@@ -20,6 +20,8 @@ type part struct {
 	blk    *arrowblock.Block
 	series []uint32 // that the selector matches, ascending
 	picks  []pick
+
+	headers []arrowblock.Header // of the block, once they were read
 }
 
 // pick is what was chosen of a group: some of the profiles of its totals.
@@ -69,9 +71,11 @@ func (r *run) openBlock(ctx context.Context, p *part) error {
 func matchSeries(blk *arrowblock.Block, sel profile.Selector) []uint32 {
 	all := blk.Series()
 	var found []uint32
+	var rest profile.Selector
 	narrowed := false
 	for _, m := range sel.Matchers {
 		if m.Matches("") {
+			rest.Matchers = append(rest.Matchers, m)
 			continue
 		}
 		matched := postings(blk, m)
@@ -91,7 +95,7 @@ func matchSeries(blk *arrowblock.Block, sel profile.Selector) []uint32 {
 		wanted[i] = slices.ContainsFunc(g.Types(), sel.Type.Matches)
 	}
 	return slices.DeleteFunc(found, func(s uint32) bool {
-		return !wanted[all[s].Group] || !sel.Matches(all[s].Labels)
+		return !wanted[all[s].Group] || !rest.Matches(all[s].Labels)
 	})
 }
 

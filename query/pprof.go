@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"sync"
 
 	pprof "github.com/google/pprof/profile"
 
@@ -27,7 +26,7 @@ type Pprof struct {
 func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 	answer := &Pprof{}
 	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
-		s, err := r.sel(ctx)
+		s, err := r.selectProfiles(ctx)
 		if err != nil {
 			return err
 		}
@@ -39,15 +38,12 @@ func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 			answer.Name, answer.Profile = "", emptyProfile(s.types, req.Selector.Type)
 			return nil
 		}
-		r.keep(s, c)
-		heads, err := r.heads(ctx, s)
-		if err != nil {
-			return err
-		}
+		s.keep(c)
 		m, err := r.merge(ctx, s, c, true)
 		if err != nil {
 			return err
 		}
+		heads := s.heads()
 		answer.Name = c.name
 		answer.Profile = heads.profile(c)
 		newPprofWriter(m, answer.Profile, heads.main).samples()
@@ -80,43 +76,33 @@ type heads struct {
 	main                             *arrowblock.Mapping // of the first header that has one
 }
 
-// heads reads the headers of the chosen profiles. Parts whose headers cannot be read
-// leave the selection.
-func (r *run) heads(ctx context.Context, s *selection) (*heads, error) {
+// heads gathers what merge has read.
+func (s *selection) heads() *heads {
 	h := &heads{}
 	type dated struct {
-		header    arrowblock.Header
+		arrowblock.Header
 		main      *arrowblock.Mapping
 		timeNanos int64
 	}
-	var mu sync.Mutex
 	var all []dated
-	sound, err := each(ctx, r, r.cfg.Concurrency, s.parts, (*part).name, func(ctx context.Context, p *part) error {
-		headers, err := p.blk.Headers(ctx)
-		if err != nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
+	for _, p := range s.parts {
 		for id, earliest := range h.add(p) {
-			d := dated{header: headers[id], timeNanos: earliest}
-			if main := headers[id].Main; main >= 0 {
-				d.main = &p.blk.Mappings()[main]
+			d := dated{Header: p.headers[id], timeNanos: earliest}
+			if d.Main >= 0 {
+				d.main = &p.blk.Mappings()[d.Main]
 			}
 			all = append(all, d)
 		}
-		return nil
-	})
-	s.parts = sound
+	}
 	slices.SortFunc(all, func(a, b dated) int {
-		return cmp.Or(cmp.Compare(a.timeNanos, b.timeNanos), slices.Compare(a.header.Comments, b.header.Comments),
-			cmp.Compare(a.header.DocURL, b.header.DocURL), cmp.Compare(a.header.DropFrames, b.header.DropFrames))
+		return cmp.Or(cmp.Compare(a.timeNanos, b.timeNanos), slices.Compare(a.Comments, b.Comments),
+			cmp.Compare(a.DocURL, b.DocURL), cmp.Compare(a.DropFrames, b.DropFrames), cmp.Compare(a.KeepFrames, b.KeepFrames))
 	})
 	for _, d := range all {
-		h.headers = append(h.headers, d.header)
+		h.headers = append(h.headers, d.Header)
 		h.main = cmp.Or(h.main, d.main)
 	}
-	return h, err
+	return h
 }
 
 // add counts a part's profiles in, and returns the headers they have and the time of

@@ -24,7 +24,7 @@ type run struct {
 	within profile.TimeRange // the request's, less what retention hides
 
 	objects  int          // planned
-	profiles atomic.Int64 // chosen
+	profiles int          // that the answer is made of
 	memory   atomic.Int64 // held, as estimated
 
 	mu      sync.Mutex
@@ -70,7 +70,7 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 }
 
 func (r *run) stats() Stats {
-	s := Stats{Blocks: r.objects, Profiles: int(r.profiles.Load())}
+	s := Stats{Blocks: r.objects, Profiles: r.profiles}
 	s.OK = s.Blocks - len(r.lost)
 	s.Missing = slices.SortedFunc(slices.Values(r.missing), func(a, b Missing) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Reason, b.Reason))

@@ -18,8 +18,8 @@ type selection struct {
 	types map[profile.Type]bool // that are known, selected or not
 }
 
-// sel opens what has to be read and picks the profiles asked for, each once.
-func (r *run) sel(ctx context.Context) (*selection, error) {
+// selectProfiles opens what has to be read and picks the profiles asked for, each once.
+func (r *run) selectProfiles(ctx context.Context) (*selection, error) {
 	p, err := r.plan(ctx)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func dropRepeated(parts []*part) {
 			known := false
 			k.chosen = slices.DeleteFunc(k.chosen, func(row uint32) bool {
 				t := p.start() + int64(k.totals.T[row])
-				if !within(shared, t) {
+				if !covers(shared, t) {
 					return false
 				}
 				if s := k.totals.Series[row]; !known || s != last {
@@ -134,7 +134,7 @@ func overlaps(parts []*part) []interval {
 	return shared
 }
 
-func within(intervals []interval, t int64) bool {
+func covers(intervals []interval, t int64) bool {
 	_, found := slices.BinarySearchFunc(intervals, t, func(i interval, t int64) int {
 		switch {
 		case i.last < t:
@@ -147,17 +147,23 @@ func within(intervals []interval, t int64) bool {
 	return found
 }
 
-// keep drops what is not of the chosen types, and counts the profiles that are left.
-func (r *run) keep(s *selection, c *choice) {
-	profiles := 0
+// keep drops what is not of the chosen types.
+func (s *selection) keep(c *choice) {
 	for _, p := range s.parts {
 		p.picks = slices.DeleteFunc(p.picks, func(k pick) bool { return !c.holds(p.blk.Groups()[k.group]) })
-		for _, k := range p.picks {
-			profiles += len(k.chosen)
-		}
 	}
 	s.parts = slices.DeleteFunc(s.parts, func(p *part) bool { return len(p.picks) == 0 })
-	r.profiles.Store(int64(profiles))
+}
+
+// profiles is how many there are.
+func (s *selection) profiles() int {
+	n := 0
+	for _, p := range s.parts {
+		for _, k := range p.picks {
+			n += len(k.chosen)
+		}
+	}
+	return n
 }
 
 // groups are those of the chosen profiles, and how many profiles each has.

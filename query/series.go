@@ -70,7 +70,7 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 	}
 	stats, err := q.answer(ctx, req.Request, func(ctx context.Context, r *run) error {
 		list.Type, list.Series = profile.Type{}, nil
-		s, err := r.sel(ctx)
+		s, err := r.selectProfiles(ctx)
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,8 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 		}
 		c = c.single()
 		list.Type = c.typ(0)
-		r.keep(s, c)
+		s.keep(c)
+		r.profiles = s.profiles()
 		sums := newStepSums(req, list.Step)
 		for _, p := range s.parts {
 			for _, k := range p.picks {

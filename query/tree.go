@@ -3,6 +3,7 @@ package query
 import (
 	"cmp"
 	"slices"
+	"sort"
 
 	"github.com/coldframe/coldframe/profile"
 )
@@ -77,16 +78,16 @@ func (t *Tree) threshold(maxNodes int, minShare float64) (least uint64, ties int
 	for i, v := range t.Total[1:] {
 		totals[i] = magnitude(v)
 	}
-	slices.SortFunc(totals, func(a, b uint64) int { return cmp.Compare(b, a) })
+	slices.Sort(totals)
 	if maxNodes == 1 {
-		return max(floor, totals[0]), 0
+		return max(floor, totals[len(totals)-1]), 0
 	}
-	least = totals[maxNodes-2]
+	least = totals[len(totals)-(maxNodes-1)]
 	if least < floor {
 		return floor, len(totals)
 	}
-	first, _ := slices.BinarySearchFunc(totals, least, func(a, b uint64) int { return cmp.Compare(b, a) })
-	return least, maxNodes - 1 - first
+	larger := len(totals) - sort.Search(len(totals), func(i int) bool { return totals[i] > least })
+	return least, maxNodes - 1 - larger
 }
 
 func (t *Tree) dropUnusedFrames() {
