@@ -48,7 +48,7 @@ var doors = map[string][]string{
 	"github.com/prometheus/client_golang":        {"serve", "cmd/coldframe"},
 	"github.com/alecthomas/kong":                 {"cmd/coldframe"},
 	"github.com/google/pprof":                    {"profile", "query", "ingest/push", "ingest/scrape", "cmd/coldframe"},
-	"github.com/klauspost/compress":              {"profile", "block/pprofblock"},
+	"github.com/klauspost/compress":              {"profile", "block/pprofblock", "block/arrowblock"},
 	"github.com/cilium/ebpf":                     {"bpf"},
 	"github.com/hashicorp/memberlist":            {"query/cluster"},
 }
