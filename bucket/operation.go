@@ -20,8 +20,9 @@ type operation struct {
 	class   class
 	refused error // what it is called when a write's condition does not hold; nil without one
 
-	sent atomic.Bool // in this attempt, a request that may change something has left
-	lost bool        // it did in an earlier one, which got no answer or none that tells
+	sent    atomic.Bool // in this attempt, a request that may change something has left
+	lost    bool        // it did in an earlier one, which got no answer or none that tells
+	differs string      // how an earlier one's content differed from its ETag
 }
 
 type operationKey struct{}

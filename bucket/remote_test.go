@@ -508,6 +508,46 @@ func TestOpenContextEnds(t *testing.T) {
 	}
 }
 
+// An answer that carries another version's ETag is not believed. A server whose ETags
+// are no checksums is.
+func TestForeignETag(t *testing.T) {
+	t.Parallel()
+	b, calm, n := s3Network(t)
+	old, err := calm.Replace(t.Context(), "k", []byte("old"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := calm.Put(t.Context(), "k", []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	foreign := func(w http.ResponseWriter, _ *http.Request, forward func(http.ResponseWriter)) {
+		answer := httptest.NewRecorder()
+		forward(answer)
+		answer.Header().Set("ETag", `"`+string(old)+`"`)
+		for name, values := range answer.Header() {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(answer.Code)
+		_, _ = w.Write(answer.Body.Bytes())
+	}
+	for _, tt := range []struct {
+		name     string
+		faults   []fault
+		own      bool // the version is that of the content
+		requests string
+	}{
+		{"once", []fault{foreign}, true, "GET GET"},
+		{"always", slices.Repeat([]fault{foreign}, 10), false, "GET GET"},
+		{"ever after", slices.Repeat([]fault{foreign}, 10), false, "GET"},
+	} {
+		n.set(http.MethodGet, tt.faults...)
+		data, v, err := b.Get(t.Context(), "k")
+		if string(data) != "new" || err != nil || (v != old) != tt.own || n.requests() != tt.requests {
+			t.Errorf("%s: %q at %q after %s, %v", tt.name, data, v, n.requests(), err)
+		}
+	}
+}
+
 // Google's checksums are compared with what arrives, and a body that does not match is
 // fetched again.
 func TestFlippedBit(t *testing.T) {

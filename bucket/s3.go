@@ -1,14 +1,20 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
+	"crypto/md5"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
+	"io"
 	"maps"
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -27,7 +33,8 @@ type s3Cloud struct {
 	client *minio.Core
 	config s3.Config
 	sse    encrypt.ServerSide
-	tier   string // storage class
+	tier   string      // storage class
+	opaque atomic.Bool // ETags are not all MD5s
 }
 
 func parseS3(document []byte) (opener, error) {
@@ -154,11 +161,11 @@ func (c *s3Cloud) put(ctx context.Context, key string, b *body, sum []byte, cond
 	case cond.match != "":
 		options.SetMatchETag(string(cond.match))
 	}
-	md5 := ""
+	contentMD5 := ""
 	if c.config.SendContentMd5 {
-		md5 = base64.StdEncoding.EncodeToString(sum)
+		contentMD5 = base64.StdEncoding.EncodeToString(sum)
 	}
-	stored, err := c.client.PutObject(ctx, c.config.Bucket, key, b, b.size, md5, "", options)
+	stored, err := c.client.PutObject(ctx, c.config.Bucket, key, b, b.size, contentMD5, "", options)
 	return Version(stored.ETag), err
 }
 
@@ -179,7 +186,53 @@ func (c *s3Cloud) get(ctx context.Context, key string, s *span) (*content, error
 		body.Close()
 		return nil, err
 	}
+	if tag, err := hex.DecodeString(o.ETag); s == nil && err == nil && len(tag) == md5.Size && !c.opaque.Load() {
+		answer.body = &taggedBody{ReadCloser: body, cloud: c, o: operationOf(ctx), tag: tag, sum: md5.New()}
+	}
 	return answer, nil
+}
+
+// A taggedBody compares a whole object with its ETag when it has been read. There are
+// servers (versitygw, for one, over a file system) whose answer may carry the ETag of one
+// version and the content of another, on which a Replace would then wrongly build.
+//
+// But an ETag is an MD5 only if the server wants it so. If a second attempt has the
+// same content and the same ETag, they belong together, and ETags are left alone from
+// then on.
+type taggedBody struct {
+	io.ReadCloser
+	cloud *s3Cloud
+	o     *operation
+	tag   []byte
+	sum   hash.Hash
+	err   error // at the end: io.EOF, or the difference
+}
+
+func (t *taggedBody) Read(p []byte) (int, error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	n, err := t.ReadCloser.Read(p)
+	t.sum.Write(p[:n])
+	if errors.Is(err, io.EOF) {
+		t.err = t.compare()
+		err = t.err
+	}
+	return n, err
+}
+
+func (t *taggedBody) compare() error {
+	sum := t.sum.Sum(nil)
+	if bytes.Equal(sum, t.tag) {
+		return io.EOF
+	}
+	differs := fmt.Sprintf("content with MD5 %x under ETag %x", sum, t.tag)
+	if t.o.differs == differs {
+		t.cloud.opaque.Store(true)
+		return io.EOF
+	}
+	t.o.differs = differs
+	return errors.New(differs)
 }
 
 func (c *s3Cloud) stat(ctx context.Context, key string) (Object, error) {
