@@ -114,7 +114,7 @@ func (c *Catalog) writePart(ctx context.Context, tenant profile.Tenant, shard bl
 // those of [ParseHead].
 func ParseArchive(data []byte) ([]block.Meta, error) {
 	var a archive
-	if err := decodeStrictly(data, &a); err != nil {
+	if err := decodeStrictly(data, &a, &a.V); err != nil {
 		return nil, err
 	}
 	if a.V != format {

@@ -92,7 +92,7 @@ const maxMinute = Minute(253402300799 / 60)
 // that a newer one may have written are [ErrNewer].
 func ParseHead(data []byte) (Head, error) {
 	var h Head
-	if err := decodeStrictly(data, &h); err != nil {
+	if err := decodeStrictly(data, &h, &h.V); err != nil {
 		return Head{}, err
 	}
 	if err := h.validate(); err != nil {
@@ -101,30 +101,39 @@ func ParseHead(data []byte) (Head, error) {
 	return h, nil
 }
 
-// decodeStrictly reads the JSON of a versioned object. It refuses fields that it does
-// not know: to write the object again would drop them.
-func decodeStrictly(data []byte, into any) error {
-	var versioned struct {
-		V int `json:"v"`
-	}
-	if err := json.Unmarshal(data, &versioned); err != nil {
-		return fmt.Errorf("not JSON: %w: %w", err, block.ErrCorrupt)
-	}
-	if versioned.V > format {
-		return fmt.Errorf("version %d, at most %d is known: %w", versioned.V, format, ErrNewer)
-	}
+// decodeStrictly reads the JSON of an object whose version goes to v. It refuses
+// fields that it does not know: to write the object again would drop them.
+func decodeStrictly(data []byte, into any, v *int) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
-		if json.Unmarshal(data, into) == nil {
-			return fmt.Errorf("%w: %w", err, ErrNewer)
-		}
-		return fmt.Errorf("%w: %w", err, block.ErrCorrupt)
+		return whyNot(data, into, err)
+	}
+	if *v > format {
+		return tooNew(*v)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("more after the end: %w", block.ErrCorrupt)
 	}
 	return nil
+}
+
+// whyNot tells what is newer from what is broken, when it could not be decoded.
+func whyNot(data []byte, into any, err error) error {
+	var versioned struct {
+		V int `json:"v"`
+	}
+	if json.Unmarshal(data, &versioned) == nil && versioned.V > format {
+		return tooNew(versioned.V)
+	}
+	if json.Unmarshal(data, into) == nil {
+		return fmt.Errorf("%w: %w", err, ErrNewer) // nothing is wrong but that fields are unknown
+	}
+	return fmt.Errorf("%w: %w", err, block.ErrCorrupt)
+}
+
+func tooNew(v int) error {
+	return fmt.Errorf("version %d, at most %d is known: %w", v, format, ErrNewer)
 }
 
 // encode gives the same bytes for the same Head.
