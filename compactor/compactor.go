@@ -48,10 +48,11 @@ type Config struct {
 	// Tenants are whose shards to compact. Default: all that the bucket has.
 	Tenants []profile.Tenant
 
-	// MemoryBytes is about what all jobs together hold, whatever the size of their input.
-	// Default 512 MiB. With less, a job's output is cut into more blocks. A pprof block or a
-	// profile that alone is larger than its part of the memory is read alone; a pprof
-	// block of more than 256 MiB and more than half of a job's share is rejected.
+	// MemoryBytes is about what all jobs together hold, whatever the size of their input;
+	// what Go has not collected yet comes on top, and about 30 MiB a job. Default 512 MiB.
+	// With less, a job's output is cut into more blocks. A pprof block or a profile that
+	// alone is larger than its part of the memory is read alone; a pprof block of more
+	// than 256 MiB and more than half of a job's share is rejected.
 	MemoryBytes int64
 
 	// Jobs is how many shards are compacted at a time. Each has its share of the memory.

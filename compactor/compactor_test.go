@@ -177,7 +177,7 @@ func TestJobsAreBounded(t *testing.T) {
 func TestCutsWhenMemoryIsShort(t *testing.T) {
 	f := newFleet(t)
 	var times []time.Time
-	for i := range 200 {
+	for i := range 60 {
 		times = append(times, f.now().Add(time.Duration(i)*time.Millisecond))
 	}
 	var first block.L0Key
@@ -196,14 +196,14 @@ func TestCutsWhenMemoryIsShort(t *testing.T) {
 	f.put(again.String(), data)
 	f.advance(2 * time.Minute)
 	repeated := 0
-	c := f.compactor(f.mem, Config{Jobs: 1, MemoryBytes: 512 << 10, Observer: Observer{Committed: func(j Job) { repeated += j.Repeated }}})
+	c := f.compactor(f.mem, Config{Jobs: 1, MemoryBytes: 256 << 10, Observer: Observer{Committed: func(j Job) { repeated += j.Repeated }}})
 	mustRun(t, c)
 	f.mustBeWhole("after")
 	if h := f.head(0); len(h.Live) < 3 {
 		t.Errorf("%d blocks", len(h.Live))
 	}
-	if repeated != 200 {
-		t.Errorf("%d profiles repeated, want 200", repeated)
+	if repeated != 60 {
+		t.Errorf("%d profiles repeated, want 60", repeated)
 	}
 	seen := map[sourceDay]bool{}
 	for _, s := range f.sources(0) {

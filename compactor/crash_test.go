@@ -132,7 +132,7 @@ func TestConcurrentCompactors(t *testing.T) {
 }
 
 func concurrently(t *testing.T, compactors int, seed uint64) {
-	const shards, steps = 2, 120
+	const shards, steps = 2, 70
 	f := newFleet(t)
 	var done, working sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
@@ -181,7 +181,7 @@ func concurrently(t *testing.T, compactors int, seed uint64) {
 		}
 	})
 	done.Go(func() {
-		for range 25 {
+		for range 12 {
 			f.mu.Lock()
 			before := make(map[identity]block.L0Key, len(f.sent))
 			for id, s := range f.sent {

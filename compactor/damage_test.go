@@ -360,11 +360,16 @@ func TestManyDays(t *testing.T) {
 	f.upload(0, times...)
 	f.advance(2 * time.Minute)
 	var rejected []string
-	mustRun(t, f.compactor(f.mem, Config{Observer: Observer{Rejected: func(_, file, _ string) { rejected = append(rejected, file) }}}))
-	if want := []string{"1000.pb.gz", "1001.pb.gz"}; !slices.Equal(rejected, want) {
-		t.Errorf("rejected %v, want %v", rejected, want)
-	}
-	if a := f.read(f.mem); len(a.count) != mostDays {
-		t.Errorf("%d profiles", len(a.count))
+	var sealed Job
+	mustRun(t, f.compactor(f.mem, Config{Observer: Observer{
+		Rejected: func(_, file, _ string) { rejected = append(rejected, file) },
+		Committed: func(j Job) {
+			if !j.Sweep {
+				sealed = j
+			}
+		},
+	}}))
+	if want := []string{"400.pb.gz", "401.pb.gz"}; !slices.Equal(rejected, want) || sealed.Profiles != mostDays || sealed.Rejected != 2 {
+		t.Errorf("rejected %v, want %v: %+v", rejected, want, sealed)
 	}
 }

@@ -59,9 +59,9 @@ func (c *Compactor) merge(ctx context.Context, s shard, job *Job, l0s []catalog.
 // 8 MiB and hold at most one profile more, of 64 MiB.
 const largeL0 = 256 << 20
 
-// mostDays is how many days the profiles of a pprof block may belong to. Each has a
-// block open, which takes about 70 KB however little is in it.
-const mostDays = 1000
+// mostDays is how many days the profiles of a pprof block may belong to: a year of
+// daily profiles. Each has a block open, which takes about 70 KB however little is in it.
+const mostDays = 400
 
 // merger is the state of a merge.
 type merger struct {
