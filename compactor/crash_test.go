@@ -126,12 +126,12 @@ func TestConcurrentCompactors(t *testing.T) {
 		}
 	}
 	t.Logf("COLDFRAME_TEST_SEED=%d", seed)
-	for _, compactors := range []int{2, 4} {
-		t.Run(strconv.Itoa(compactors), func(t *testing.T) { concurrently(t, compactors, seed) })
-	}
+	t.Run("two", func(t *testing.T) { concurrently(t, 2, time.Hour, seed) })
+	t.Run("four", func(t *testing.T) { concurrently(t, 4, time.Hour, seed) })
+	t.Run("two with outages longer than the window", func(t *testing.T) { concurrently(t, 2, 6*time.Minute, seed) })
 }
 
-func concurrently(t *testing.T, compactors int, seed uint64) {
+func concurrently(t *testing.T, compactors int, window time.Duration, seed uint64) {
 	const shards, steps = 2, 70
 	f := newFleet(t)
 	var done, working sync.WaitGroup
@@ -141,7 +141,7 @@ func concurrently(t *testing.T, compactors int, seed uint64) {
 	var committed, abandoned, sweeps int
 	for i := range compactors {
 		b := &flaky{Bucket: f.mem, rng: rand.New(rand.NewPCG(seed, uint64(i)))}
-		c := f.compactor(b, Config{Observer: Observer{
+		c := New(catalog.New(b, catalog.Config{Window: window, Backoff: time.Microsecond}), b, Config{Observer: Observer{
 			Committed: func(j Job) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -172,11 +172,14 @@ func concurrently(t *testing.T, compactors int, seed uint64) {
 			shard := block.Shard(rng.IntN(shards))
 			at := f.now().Add(-time.Duration(rng.IntN(3600)) * time.Second)
 			if rng.IntN(4) == 0 {
-				f.uploadTo(f.mem, shard, f.now().Add(-time.Duration(rng.IntN(25))*time.Minute), at)
+				f.uploadTo(f.mem, shard, f.now().Add(-time.Duration(rng.Int64N(int64(window/2)))), at)
 			} else {
 				f.upload(shard, at, f.now())
 			}
-			f.advance(time.Duration(rng.IntN(40)) * time.Second)
+			f.advance(time.Duration(rng.Int64N(int64(40 * time.Second))))
+			if rng.IntN(20) == 0 && window < time.Hour {
+				f.advance(2 * window)
+			}
 			time.Sleep(time.Millisecond)
 		}
 	})
@@ -203,7 +206,7 @@ func concurrently(t *testing.T, compactors int, seed uint64) {
 	stop()
 	working.Wait()
 	f.advance(5 * time.Minute)
-	mustRun(t, f.compactor(f.mem, Config{}))
+	mustRun(t, New(catalog.New(f.mem, catalog.Config{Window: window}), f.mem, Config{}))
 	f.mustBeWhole("in the end")
 	t.Logf("%d profiles; %d commits, %d sweeps with stragglers, %d jobs abandoned", len(f.sent), committed, sweeps, abandoned)
 }
