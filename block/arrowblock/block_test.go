@@ -127,8 +127,12 @@ func TestTotalsKeepWhatProfilesCarry(t *testing.T) {
 		}
 	}
 	g := b.Groups()[0]
-	want := Group{"process_cpu", []profile.ValueType{{Type: "samples", Unit: "count"}, {Type: "cpu", Unit: "nanoseconds"}},
-		profile.ValueType{Type: "cpu", Unit: "nanoseconds"}, true, "cpu"}
+	want := Group{
+		"process_cpu",
+		[]profile.ValueType{{Type: "samples", Unit: "count"}, {Type: "cpu", Unit: "nanoseconds"}},
+		profile.ValueType{Type: "cpu", Unit: "nanoseconds"},
+		true, "cpu",
+	}
 	if !reflect.DeepEqual(g, want) {
 		t.Errorf("group %+v, want %+v", g, want)
 	}
@@ -373,7 +377,7 @@ func TestMetaOpensInOneRead(t *testing.T) {
 	if meta.Rows != i.Rows || meta.Profiles != i.Profiles || meta.MinTime != i.MinTime || meta.MaxTime != i.MaxTime || meta.Day != block.DayOf(day) {
 		t.Errorf("meta %+v does not agree with %+v", meta, i)
 	}
-	if want := []profile.Type(opened.Groups()[0].Types()); len(meta.Types) != len(want) {
+	if want := opened.Groups()[0].Types(); len(meta.Types) != len(want) {
 		t.Errorf("types %v, want %v", meta.Types, want)
 	}
 	if _, err := Open(t.Context(), src, Tail{meta.Tail, meta.CRC + 1}); !errors.Is(err, block.ErrCorrupt) {

@@ -254,7 +254,7 @@ func compareSamples(t testing.TB, got, want samples) {
 // googleProfiles are the profiles of google/pprof's own tests, in all the formats it knows.
 func googleProfiles(t testing.TB) map[string]*pprof.Profile {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/pprof").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/pprof").Output()
 	if err != nil {
 		t.Skipf("google/pprof's sources are not here: %v", err)
 	}
