@@ -63,7 +63,7 @@ func spawn(t testing.TB, args ...string) *spawned {
 		t.Fatal(err)
 	}
 	go func() { p.done <- p.Wait() }()
-	t.Cleanup(func() { _ = p.Process.Kill(); <-p.done; p.done <- nil })
+	t.Cleanup(p.kill)
 	return p
 }
 
@@ -108,8 +108,11 @@ func freeAddress(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // folder is the configuration of an empty folder.
