@@ -2,8 +2,6 @@ package arrowblock
 
 import (
 	"bytes"
-	"io"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,15 +12,19 @@ import (
 	"github.com/coldframe/coldframe/profile"
 )
 
-// corpusBuilder is a Builder with the profiles of a corpus.
-func corpusBuilder(tb testing.TB, profiles []corpus.Profile) *Builder {
+// corpusBuilder is a Builder with the profiles of a corpus, as they are or uncompressed.
+func corpusBuilder(tb testing.TB, profiles []corpus.Profile, uncompressed ...[]byte) *Builder {
 	tb.Helper()
 	b, err := NewBuilder(Config{Range: block.DayOf(profiles[0].Time).Range()})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for _, p := range profiles {
-		if _, err := b.AddPprof(Key{Name: p.Name, Labels: p.Labels, Time: p.Time}, p.Body); err != nil {
+	for i, p := range profiles {
+		body := p.Body
+		if uncompressed != nil {
+			body = uncompressed[i]
+		}
+		if _, err := b.AddPprof(Key{Name: p.Name, Labels: p.Labels, Time: p.Time}, body); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -40,32 +42,52 @@ func corpusBlock(tb testing.TB, profiles []corpus.Profile) ([]byte, Tail) {
 	return buf.Bytes(), Tail{meta.Tail, meta.CRC}
 }
 
-// BenchmarkBuild makes one block of 800 profiles, from gzip to the last byte. The peer
-// is google/pprof, which parses the same files and merges those of each series' service
-// and name in memory; x-pprof is how many times less CPU time the block takes.
+// BenchmarkBuild makes one block of 800 profiles: whole is all of it, from gzip to the
+// last byte, the others are what that consists of. google is the peer, google/pprof, which
+// parses the same files and merges those of each name and service in memory. finish
+// reports how small the block is.
 func BenchmarkBuild(b *testing.B) {
 	for name, profiles := range corpus.Sets() {
 		b.Run(name, func(b *testing.B) {
 			ps := profiles()
-			peer := peerCPU(b, ps)
-			var data []byte
-			before := corpus.CPUTime()
-			for b.Loop() {
-				data, _ = corpusBlock(b, ps)
+			var d profile.Decoder
+			raws := make([][]byte, len(ps))
+			for i, p := range ps {
+				raw, err := d.Uncompress(p.Body)
+				if err != nil {
+					b.Fatal(err)
+				}
+				raws[i] = bytes.Clone(raw)
 			}
-			used := (corpus.CPUTime() - before) / time.Duration(b.N)
-			b.ReportMetric(used.Seconds()*1e3/float64(len(ps)), "cpu-ms/profile")
-			b.ReportMetric(peer.Seconds()*1e3/float64(len(ps)), "pprof-cpu-ms/profile")
-			b.ReportMetric(peer.Seconds()/used.Seconds(), "x-pprof")
-			reportSizes(b, ps, data)
+			step := func(name string, do func(b *testing.B)) {
+				b.Run(name, func(b *testing.B) {
+					defer corpus.ReportCPU(b, len(ps))()
+					for b.Loop() {
+						do(b)
+					}
+				})
+			}
+			step("google", func(b *testing.B) { mergeWithGoogle(b, ps) })
+			step("whole", func(b *testing.B) { corpusBlock(b, ps) })
+			step("gunzip", func(*testing.B) {
+				for _, p := range ps {
+					_, _ = d.Uncompress(p.Body)
+				}
+			})
+			step("decode", func(*testing.B) {
+				for _, raw := range raws {
+					_, _ = d.DecodeUncompressed(raw)
+				}
+			})
+			step("decode+add", func(b *testing.B) { corpusBuilder(b, ps, raws...) })
+			b.Run("finish", func(b *testing.B) { benchmarkFinish(b, ps, raws) })
 		})
 	}
 }
 
-// peerCPU is what google/pprof takes for the same work.
-func peerCPU(b *testing.B, profiles []corpus.Profile) time.Duration {
+// mergeWithGoogle reads profiles and merges those of each name and service.
+func mergeWithGoogle(b *testing.B, profiles []corpus.Profile) {
 	b.Helper()
-	before := corpus.CPUTime()
 	groups := map[string][]*pprof.Profile{}
 	for _, p := range profiles {
 		parsed, err := pprof.ParseData(p.Body)
@@ -80,11 +102,29 @@ func peerCPU(b *testing.B, profiles []corpus.Profile) time.Duration {
 			b.Fatal(err)
 		}
 	}
-	return corpus.CPUTime() - before
 }
 
-// reportSizes says how small the block is.
-func reportSizes(b *testing.B, profiles []corpus.Profile, data []byte) {
+func benchmarkFinish(b *testing.B, profiles []corpus.Profile, raws [][]byte) {
+	var buf bytes.Buffer
+	used := time.Duration(0)
+	for b.Loop() {
+		b.StopTimer()
+		builder := corpusBuilder(b, profiles, raws...)
+		buf.Reset()
+		before := corpus.CPUTime()
+		b.StartTimer()
+		if _, err := builder.Finish(&buf); err != nil {
+			b.Fatal(err)
+		}
+		used += corpus.CPUTime() - before
+	}
+	b.ReportMetric(used.Seconds()*1e3/float64(b.N)/float64(len(profiles)), "cpu-ms/profile")
+	b.ReportMetric(float64(corpus.Bytes(profiles))/float64(buf.Len()), "gzip/block")
+	reportSizes(b, buf.Bytes())
+}
+
+// reportSizes says what a row of each kind costs in the block.
+func reportSizes(b *testing.B, data []byte) {
 	b.Helper()
 	opened, err := Open(b.Context(), block.Bytes(data), Tail{})
 	if err != nil {
@@ -92,68 +132,22 @@ func reportSizes(b *testing.B, profiles []corpus.Profile, data []byte) {
 	}
 	bytesOf := map[string]int64{}
 	rowsOf := map[string]int64{}
-	for i := range opened.sections {
-		s := &opened.sections[i]
-		kind := sectionKind(s.name)
-		if kind == "raw" {
-			group, _, _ := strings.Cut(strings.TrimPrefix(s.name, "raw/"), "/")
-			kind = opened.groups[group[0]-'0'].Name
-		}
+	add := func(kind string, s *section) {
 		bytesOf[kind] += s.length
 		rowsOf[kind] += int64(s.rows)
 	}
-	b.ReportMetric(float64(corpus.Bytes(profiles))/float64(len(data)), "x-smaller")
-	for _, kind := range []string{"process_cpu", "memory", "st/nodes", "st/frames", "st/functions"} {
-		b.ReportMetric(float64(bytesOf[kind])/float64(rowsOf[kind]), "B/"+strings.TrimSuffix(strings.TrimPrefix(kind, "st/"), "s"))
+	for g, sections := range opened.raw {
+		for _, s := range sections {
+			add(opened.groups[g].Name+"-row", s)
+		}
 	}
-}
-
-// BenchmarkSteps is where the time of BenchmarkBuild goes.
-func BenchmarkSteps(b *testing.B) {
-	for name, profiles := range corpus.Sets() {
-		b.Run(name, func(b *testing.B) {
-			ps := profiles()
-			raws := make([][]byte, len(ps))
-			var d profile.Decoder
-			for i, p := range ps {
-				raw, err := d.Uncompress(p.Body)
-				if err != nil {
-					b.Fatal(err)
-				}
-				raws[i] = bytes.Clone(raw)
-			}
-			step := func(name string, do func()) {
-				b.Run(name, func(b *testing.B) {
-					defer corpus.ReportCPU(b, len(ps))()
-					for b.Loop() {
-						do()
-					}
-				})
-			}
-			step("uncompress", func() {
-				for _, p := range ps {
-					_, _ = d.Uncompress(p.Body)
-				}
-			})
-			step("decode", func() {
-				for _, raw := range raws {
-					_, _ = d.DecodeUncompressed(raw)
-				}
-			})
-			step("decode+add", func() {
-				builder, _ := NewBuilder(Config{Range: block.DayOf(ps[0].Time).Range()})
-				for i, p := range ps {
-					_, _ = builder.AddPprof(Key{Name: p.Name, Labels: p.Labels, Time: p.Time}, raws[i])
-				}
-			})
-			step("decode+add+finish", func() {
-				builder, _ := NewBuilder(Config{Range: block.DayOf(ps[0].Time).Range()})
-				for i, p := range ps {
-					_, _ = builder.AddPprof(Key{Name: p.Name, Labels: p.Labels, Time: p.Time}, raws[i])
-				}
-				_, _ = builder.Finish(io.Discard)
-			})
-		})
+	for _, c := range opened.chunks {
+		add("node", c.nodes)
+		add("frame", c.frames)
+		add("function", c.functions)
+	}
+	for kind, n := range bytesOf {
+		b.ReportMetric(float64(n)/float64(rowsOf[kind]), "B/"+kind)
 	}
 }
 
@@ -250,9 +244,9 @@ func BenchmarkFlameGraph(b *testing.B) {
 	}
 }
 
-// BenchmarkMerge merges the stacks of two blocks, the first and second half of the
+// BenchmarkMergeStacks merges the stacks of two blocks, the first and second half of the
 // corpus, service by service.
-func BenchmarkMerge(b *testing.B) {
+func BenchmarkMergeStacks(b *testing.B) {
 	for name, profiles := range corpus.Sets() {
 		ps := profiles()
 		sym := NewSymbols()

@@ -119,21 +119,33 @@ func sharedPrefix(a, b []uint32) int {
 
 // chunkWriter cuts the stack table into chunks and gives each its own frames and
 // functions, numbered as the chunk meets them, so that one range of the block is enough
-// to read it.
+// to read it. Its slices are used again for the next chunk.
 type chunkWriter struct {
 	f       *finisher
 	written int // chunks
 	first   uint64
 	nodes   Stacks
 
-	frameNumber    []uint32 // in the chunk, by FrameID; 0: not in it
-	functionNumber []uint32 // in the chunk plus one, by number in Symbols
+	frames         []FrameID // of the chunk, in the order of their numbers
+	functions      []uint32  // likewise, their numbers in Symbols
+	frameNumber    []uint16  // in the chunk, by FrameID; 0: not in it
+	functionNumber []uint32  // in the chunk plus one, by number in Symbols; 0: not in it
+
+	columns struct {
+		frame                      []uint16
+		address                    []uint64
+		mapping, function          []uint32
+		folded                     []uint8
+		lineOffsets                []int32
+		line, column, start        []int64
+		name, systemName, filename texts
+	}
 }
 
 func newChunkWriter(f *finisher) *chunkWriter {
 	return &chunkWriter{
 		f:              f,
-		frameNumber:    make([]uint32, f.b.symbols.Len()),
+		frameNumber:    make([]uint16, f.b.symbols.Len()),
 		functionNumber: make([]uint32, f.b.symbols.NumFunctions()),
 	}
 }
@@ -164,21 +176,16 @@ func (c *chunkWriter) flush() error {
 	if c.nodes.Len() == 0 {
 		return nil
 	}
-	frames := c.numberFrames()
-	if err := c.writeNodes(); err != nil {
-		return err
+	c.frames, c.functions = c.frames[:0], c.functions[:0]
+	for _, write := range []func() error{c.writeNodes, c.writeFrames, c.writeFunctions} {
+		if err := write(); err != nil {
+			return err
+		}
 	}
-	functions, err := c.writeFrames(frames)
-	if err != nil {
-		return err
-	}
-	if err := c.writeFunctions(functions); err != nil {
-		return err
-	}
-	for _, id := range frames {
+	for _, id := range c.frames {
 		c.frameNumber[id] = 0
 	}
-	for _, n := range functions {
+	for _, n := range c.functions {
 		c.functionNumber[n] = 0
 	}
 	c.first += uint64(c.nodes.Len())
@@ -191,72 +198,70 @@ func (c *chunkWriter) section(what string) section {
 	return section{name: chunkName(c.written, what)}
 }
 
-// numberFrames numbers the chunk's frames by their first node.
-func (c *chunkWriter) numberFrames() (frames []FrameID) {
+// writeNodes writes the nodes and numbers their frames, each at its first node.
+func (c *chunkWriter) writeNodes() error {
+	frame := c.columns.frame[:0]
 	for _, id := range c.nodes.Frame {
 		if id != 0 && c.frameNumber[id] == 0 {
-			frames = append(frames, id)
-			c.frameNumber[id] = uint32(len(frames))
+			c.frames = append(c.frames, id)
+			c.frameNumber[id] = uint16(len(c.frames))
 		}
+		frame = append(frame, c.frameNumber[id])
 	}
-	return frames
-}
-
-func (c *chunkWriter) writeNodes() error {
-	frame := make([]uint16, c.nodes.Len())
-	for i, id := range c.nodes.Frame {
-		frame[i] = uint16(c.frameNumber[id])
-	}
+	c.columns.frame = frame
 	s := c.section("nodes")
 	s.first = c.first
 	return c.f.section(s, nil, numbers("depth", c.nodes.Depth), numbers("frame", frame))
 }
 
-// writeFrames writes what frames are and returns the functions they need, as numbers in Symbols.
-func (c *chunkWriter) writeFrames(frames []FrameID) (functions []uint32, err error) {
-	symbols := c.f.b.symbols
-	address := make([]uint64, len(frames))
-	mapping := make([]uint32, len(frames))
-	folded := make([]uint8, len(frames))
-	offsets := make([]int32, 1, len(frames)+1)
-	var function []uint32
-	var line, column []int64
-	for i, id := range frames {
-		frame := symbols.Frame(id)
-		address[i], mapping[i], folded[i] = frame.Address, c.f.mappingNumber(frame.Mapping), bit(frame.Folded)
+// writeFrames writes what frames are and numbers the functions they need.
+func (c *chunkWriter) writeFrames() error {
+	col := &c.columns
+	col.address, col.mapping, col.folded = col.address[:0], col.mapping[:0], col.folded[:0]
+	col.function, col.line, col.column = col.function[:0], col.line[:0], col.column[:0]
+	col.lineOffsets = append(col.lineOffsets[:0], 0)
+	for _, id := range c.frames {
+		frame := c.f.b.symbols.Frame(id)
+		col.address = append(col.address, frame.Address)
+		col.mapping = append(col.mapping, c.f.mappingNumber(frame.Mapping))
+		col.folded = append(col.folded, bit(frame.Folded))
 		for _, l := range frame.Lines {
 			if c.functionNumber[l.Function] == 0 {
-				functions = append(functions, l.Function)
-				c.functionNumber[l.Function] = uint32(len(functions))
+				c.functions = append(c.functions, l.Function)
+				c.functionNumber[l.Function] = uint32(len(c.functions))
 			}
-			function = append(function, c.functionNumber[l.Function]-1)
-			line, column = append(line, l.Line), append(column, l.Column)
+			col.function = append(col.function, c.functionNumber[l.Function]-1)
+			col.line, col.column = append(col.line, l.Line), append(col.column, l.Column)
 		}
-		offsets = append(offsets, int32(len(function)))
+		col.lineOffsets = append(col.lineOffsets, int32(len(col.function)))
 	}
-	return functions, c.f.section(c.section("frames"), nil,
-		numbers("address", address), narrow("mapping", mapping), numbers("folded", folded),
-		list("lines", offsets, structure("",
-			narrow("function", function), narrow("line", line), narrow("column", column))))
+	return c.f.section(c.section("frames"), nil,
+		numbers("address", col.address), narrow("mapping", col.mapping), numbers("folded", col.folded),
+		list("lines", col.lineOffsets, structure("",
+			narrow("function", col.function), narrow("line", col.line), narrow("column", col.column))))
 }
 
-func (c *chunkWriter) writeFunctions(functions []uint32) error {
-	var name, systemName, filename texts
-	start := make([]int64, len(functions))
-	bloom := newBloom(len(functions))
-	for i, n := range functions {
+func (c *chunkWriter) writeFunctions() error {
+	col := &c.columns
+	col.name.reset()
+	col.systemName.reset()
+	col.filename.reset()
+	col.start = col.start[:0]
+	bloom := newBloom(len(c.functions))
+	for _, n := range c.functions {
 		fn := c.f.b.symbols.Function(n)
-		name.add(fn.Name)
+		col.name.add(fn.Name)
 		if fn.SystemName == fn.Name {
-			systemName.addNull()
+			col.systemName.addNull()
 		} else {
-			systemName.add(fn.SystemName)
+			col.systemName.add(fn.SystemName)
 		}
-		filename.add(fn.Filename)
-		start[i] = fn.StartLine
+		col.filename.add(fn.Filename)
+		col.start = append(col.start, fn.StartLine)
 		bloom.add(fn.Name)
 	}
 	c.f.blooms.add(bloom)
 	return c.f.section(c.section("functions"), nil,
-		name.column("name"), systemName.column("system_name"), filename.column("filename"), narrow("start_line", start))
+		col.name.column("name"), col.systemName.column("system_name"), col.filename.column("filename"),
+		narrow("start_line", col.start))
 }

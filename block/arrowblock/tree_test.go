@@ -11,10 +11,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Frames for tests: numbered by name.
-func testSymbols(names int) *Symbols {
+// testFrames is how many frames the trees of these tests are made of.
+const testFrames = 9
+
+func testSymbols() *Symbols {
 	sym := NewSymbols()
-	for i := range names {
+	for i := range testFrames {
 		fn := sym.internFunction(&Function{Name: fmt.Sprint("fn", i)}, uint64(i)*0x9E3779B97F4A7C15)
 		lines := []Line{{Function: fn}}
 		sym.internFrame(&frame{mapping: -1}, lines, frameKey(&frame{mapping: -1}, lines))
@@ -23,11 +25,11 @@ func testSymbols(names int) *Symbols {
 }
 
 // treeOf lays out stacks, written as frames from the root, the slow and obvious way.
-func treeOf(sym *Symbols, values map[string][]int64, types int) *Tree {
+func treeOf(sym *Symbols, values map[string][]int64) *Tree {
 	stacks := slices.SortedFunc(maps.Keys(values), func(a, b string) int {
 		return slices.CompareFunc([]rune(a), []rune(b), func(x, y rune) int { return sym.Compare(FrameID(x), FrameID(y)) })
 	})
-	t := &Tree{Stacks: Stacks{Depth: []uint16{0}, Frame: []FrameID{0}}, Self: make([][]int64, types)}
+	t := &Tree{Stacks: Stacks{Depth: []uint16{0}, Frame: []FrameID{0}}, Self: make([][]int64, 2)}
 	for k := range t.Self {
 		t.Self[k] = []int64{0}
 	}
@@ -73,12 +75,12 @@ func stacksOf(t *Tree) map[string][]int64 {
 	return values
 }
 
-func randomStacks(r *rand.Rand, frames, n int) map[string][]int64 {
+func randomStacks(r *rand.Rand, n int) map[string][]int64 {
 	values := map[string][]int64{}
 	for range n {
 		var stack []rune
 		for range r.IntN(6) {
-			stack = append(stack, rune(1+r.IntN(frames)))
+			stack = append(stack, rune(1+r.IntN(testFrames)))
 		}
 		values[string(stack)] = []int64{r.Int64N(4), r.Int64N(3)}
 	}
@@ -92,17 +94,17 @@ func equalTrees(a, b *Tree) bool {
 // Merging trees adds up the values of equal stacks, and gives the tree that all the
 // stacks together would have given.
 func TestMergeAddsUp(t *testing.T) {
-	sym := testSymbols(9)
+	sym := testSymbols()
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		all := map[string][]int64{}
 		var trees []*Tree
 		for range r.IntN(6) {
-			stacks := randomStacks(r, 9, r.IntN(40))
+			stacks := randomStacks(r, r.IntN(40))
 			for s, v := range stacks {
 				all[s] = []int64{v[0], v[1]}
 			}
-			trees = append(trees, treeOf(sym, stacks, 2))
+			trees = append(trees, treeOf(sym, stacks))
 		}
 		want := map[string][]int64{}
 		for _, tree := range trees {
@@ -130,7 +132,7 @@ func TestMergeAddsUp(t *testing.T) {
 				all[s] = v
 			}
 		}
-		if whole := treeOf(sym, all, 2); !equalTrees(got, whole) {
+		if whole := treeOf(sym, all); !equalTrees(got, whole) {
 			t.Fatalf("seed %d: merged\n%v %v\nlaid out at once\n%v %v", seed, got.Depth, got.Frame, whole.Depth, whole.Frame)
 		}
 		r.Shuffle(len(trees), func(i, j int) { trees[i], trees[j] = trees[j], trees[i] })
@@ -142,12 +144,12 @@ func TestMergeAddsUp(t *testing.T) {
 
 // MergeStacks says where each node went.
 func TestMergeStacksTellsWhereNodesWent(t *testing.T) {
-	sym := testSymbols(9)
+	sym := testSymbols()
 	r := rand.New(rand.NewPCG(1, 4))
 	var dst Stacks
 	var ofA, ofB []uint32
 	for range 200 {
-		a, b := treeOf(sym, randomStacks(r, 9, 30), 2), treeOf(sym, randomStacks(r, 9, 30), 2)
+		a, b := treeOf(sym, randomStacks(r, 30)), treeOf(sym, randomStacks(r, 30))
 		ofA, ofB = MergeStacks(sym, &dst, &a.Stacks, &b.Stacks, ofA, ofB)
 		for _, from := range []struct {
 			s  *Stacks
@@ -167,12 +169,12 @@ func TestMergeStacksTellsWhereNodesWent(t *testing.T) {
 
 // Pruning keeps what has values in it or below, and totals count what is below.
 func TestPruneAndTotals(t *testing.T) {
-	sym := testSymbols(9)
+	sym := testSymbols()
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 5))
-		tree := treeOf(sym, randomStacks(r, 9, 30), 2)
+		tree := treeOf(sym, randomStacks(r, 30))
 		stacks := stacksOf(tree)
-		want := treeOf(sym, stacks, 2)
+		want := treeOf(sym, stacks)
 		tree.Prune()
 		if !equalTrees(tree, want) {
 			t.Fatalf("seed %d: pruned to %v %v, want %v %v", seed, tree.Depth, tree.Frame, want.Depth, want.Frame)
