@@ -78,6 +78,7 @@ func (b *Builder) Finish(w io.Writer) (block.Meta, error) {
 	}
 	f := &finisher{b: b, enc: enc, pack: newPacker(w)}
 	f.info = Info{Range: b.cfg.Range, Profiles: int64(b.profiles), Samples: b.samples}
+	f.fillTimes()
 	f.sort()
 	for _, step := range []func() error{f.writeStacks, f.writeGroups, f.writeTables} {
 		if err := step(); err != nil {
@@ -241,7 +242,6 @@ func (f *finisher) writeTail() (block.Meta, error) {
 			return block.Meta{}, err
 		}
 	}
-	f.fillTimes()
 	if err := f.writeIndex(tail); err != nil {
 		return block.Meta{}, err
 	}
