@@ -85,7 +85,7 @@ func (s Sweep) apply(h *Head, window Minute, now time.Time) error {
 	}
 	from := h.SweepFrom(window)
 	h.Sweep++
-	if !s.Partly || guard.Removed(guard.Partly) {
+	if !s.Partly {
 		h.Swept = s.To
 	}
 	return h.gather(from, s.To, s.Out, now)

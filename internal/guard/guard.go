@@ -40,8 +40,6 @@ const (
 	Unknown Guard = "unknown"
 	// SweepBack: a sweep begins K before the last one's end, not K before now.
 	SweepBack Guard = "sweep back"
-	// Partly: a sweep that leaves stragglers for the next does not say that it had all.
-	Partly Guard = "partly"
 )
 
 // The guards of uploads.
