@@ -14,6 +14,7 @@ LDFLAGS     := -X main.version=$(VERSION) -X main.commitTime=$(COMMIT_TIME)
 RACE        := ./bucket ./upload ./catalog ./compactor ./query ./serve ./ingest/...
 FUZZTIME    ?= 60s
 BENCH       ?= .
+BENCHTIME   ?= 5x
 COUNT       ?= 1
 
 .PHONY: help
@@ -32,6 +33,14 @@ build: need-go ## build ./coldframe
 test: need-go test-tools ## run every test, against real object storage servers too
 	go test -timeout 20m ./...
 	go test -timeout 20m -race -short $(RACE)
+
+.PHONY: sim
+sim: need-go ## run the protocol's simulation 2,000 times
+	go test -count=1 -timeout 60m -run TestSimulation ./internal/sim -runs 2000
+
+.PHONY: sim-mutations
+sim-mutations: need-go ## take the protocol's guards away one by one; the simulation must find each
+	go test -count=1 -timeout 60m -run TestMutations -v ./internal/sim
 
 .PHONY: check
 check: fmt-check lint test generate-check ## all that must hold before a change lands
@@ -66,9 +75,10 @@ fuzz: need-go ## run every fuzz target for FUZZTIME (default 60s)
 		done; done
 
 .PHONY: bench
-bench: need-go ## run the benchmarks (BENCH=regexp COUNT=n) into bench/new.txt
+bench: need-go ## run the benchmarks (BENCH=regexp BENCHTIME=5x COUNT=n) and write the tables of docs/benchmarks.md
 	@mkdir -p bench
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./... | tee bench/new.txt
+	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -count $(COUNT) -timeout 60m ./... | tee bench/new.txt
+	go run ./internal/bench bench/new.txt docs/benchmarks.md
 
 .PHONY: tools
 tools: test-tools $(BIN)/golangci-lint ## install the linter and the servers that tests run against
