@@ -40,7 +40,7 @@ sim: need-go ## run the protocol's simulation 2,000 times
 
 .PHONY: sim-mutations
 sim-mutations: need-go ## take the protocol's guards away one by one; the simulation must find each
-	go test -count=1 -timeout 60m -run TestMutations -v ./internal/sim
+	go test -tags mutations -count=1 -timeout 60m -run TestMutations -v ./internal/sim
 
 .PHONY: check
 check: fmt-check lint test generate-check ## all that must hold before a change lands
