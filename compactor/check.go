@@ -305,6 +305,11 @@ func (k *checking) orphans(ctx context.Context, h catalog.Head, live []block.Met
 		named[block.ArchKey(k.shard.tenant, k.shard.Shard, part.ID)] = true
 	}
 	named[block.HeadKey(k.shard.tenant, k.shard.Shard)] = true
+	for _, commit := range h.Commits { // what was merged away is still read by sweeps
+		for _, out := range commit.Out {
+			named[out.Key(k.shard.tenant, k.shard.Shard)] = true
+		}
+	}
 	now, err := k.c.bkt.Now(ctx)
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func TestCheckOfASoundBucket(t *testing.T) {
 	if len(found) > 0 {
 		t.Errorf("found %q", found)
 	}
-	want := Checked{Shards: 1, Blocks: 24, Bytes: checked.Bytes, L0s: 12, Sources: 24}
+	want := Checked{Shards: 1, Blocks: 21, Bytes: checked.Bytes, L0s: 12, Sources: 24}
 	if checked != want || checked.Bytes == 0 {
 		t.Errorf("checked %+v, want %+v", checked, want)
 	}

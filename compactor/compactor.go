@@ -3,7 +3,8 @@
 // It reads the pprof blocks of the minutes that have ended, writes them as Arrow
 // blocks, one a UTC day, and publishes those in the catalog in one commit, which
 // makes the pprof blocks disappear from queries at the same moment. A sweep gathers
-// stragglers, which landed in a minute after it was sealed.
+// stragglers, which landed in a minute after it was sealed. Blocks are merged into
+// larger ones, of 15 minutes, of three hours, of a day, as these end.
 //
 // A compactor keeps nothing that it could not read again. It may be killed at any time
 // and several may work on the same shard: one of them commits and the others have
@@ -119,8 +120,8 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Compactor {
 	}
 }
 
-// RunOnce seals every full minute of every shard, or also the current one, sweeps,
-// and returns when nothing is left to do. One shard's failure does not keep the
+// RunOnce seals every full minute of every shard, or also the current one, sweeps, merges
+// blocks of every level that is due, and returns when nothing is left to do. One shard's failure does not keep the
 // others from being compacted; all failures are in the error.
 func (c *Compactor) RunOnce(ctx context.Context) error {
 	now, err := c.bkt.Now(ctx)
@@ -139,7 +140,7 @@ func (c *Compactor) RunOnce(ctx context.Context) error {
 }
 
 // RunDue is RunOnce of what is due: full minutes at which it has not looked yet, and a
-// sweep of shards of which more than SweepEvery is not swept.
+// sweep of shards of which more than SweepEvery is not swept, and merges.
 func (c *Compactor) RunDue(ctx context.Context) error {
 	now, err := c.bkt.Now(ctx)
 	if err != nil {
@@ -162,7 +163,8 @@ func (c *Compactor) RunDue(ctx context.Context) error {
 	})
 }
 
-// compact seals a shard up to a minute, and sweeps it if that much is not swept.
+// compact seals a shard up to a minute, sweeps it if that much is not swept, and merges
+// what is due.
 func (c *Compactor) compact(ctx context.Context, s shard, upTo catalog.Minute, unswept time.Duration) error {
 	if err := c.sealUpTo(ctx, s, upTo); err != nil {
 		return err
@@ -176,10 +178,12 @@ func (c *Compactor) compact(ctx context.Context, s shard, upTo catalog.Minute, u
 		return err
 	}
 	c.cfg.Observer.sealed(s, now.Sub((h.Sealed + 1).Time()))
-	if !sweepDue(h, unswept) {
-		return nil
+	if sweepDue(h, unswept) {
+		if err := c.sweep(ctx, s); err != nil {
+			return err
+		}
 	}
-	return c.sweep(ctx, s)
+	return c.promote(ctx, s, upTo)
 }
 
 // Run calls RunDue again and again until ctx ends. Failures are told to the Observer.

@@ -166,12 +166,17 @@ func (m *merger) end(ctx context.Context, d delivery) error {
 // reject names what cannot be used in the block that lacks it, so that it is not
 // gathered again.
 func (m *merger) reject(b *arrowblock.Builder, d delivery, source arrowblock.Source) {
-	const most = 500 // bytes of a reason
-	reason := d.err.Error()
-	source.Rejected = strings.ToValidUTF8(reason[:min(len(reason), most)], "")
+	source.Rejected = shorten(d.err)
 	b.AddSource(source)
 	m.job.Rejected++
 	m.c.cfg.Observer.rejected(d.l0.String(), source.Profile, source.Rejected)
+}
+
+// shorten gives an error's text as blocks and HEADs keep it.
+func shorten(err error) string {
+	const most = 500 // bytes
+	reason := err.Error()
+	return strings.ToValidUTF8(reason[:min(len(reason), most)], "")
 }
 
 func (m *merger) builder(day block.Day) (*arrowblock.Builder, error) {
@@ -221,7 +226,7 @@ func (m *merger) write(ctx context.Context, day block.Day) (err error) {
 	if err != nil {
 		return err
 	}
-	meta.ID, meta.Level = m.c.cfg.NewID(now), levelOf(day)
+	meta.ID, meta.Level = m.c.cfg.NewID(now), levelOf(day, now)
 	content, err := s.reader()
 	if err != nil {
 		return err

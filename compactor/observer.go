@@ -19,6 +19,8 @@ type Observer struct {
 	// Rejected: a pprof block, or a file in it, is damaged or over a limit, and is not in
 	// the block that was made of the others. Told before the commit.
 	Rejected func(key, file, reason string)
+	// Quarantined: a live block is damaged, or missing, and is marked so in HEAD.
+	Quarantined func(key, reason string)
 	// Unreadable: a block's sources are gone or damaged, so that a sweep cannot tell
 	// what it gathered. Stragglers of its minutes are lost.
 	Unreadable func(key string, err error)
@@ -28,16 +30,21 @@ type Observer struct {
 	Failed func(error)
 }
 
-// Job is a seal or a sweep, and what became of it.
+// Job is a seal, a sweep or a merge of blocks, and what became of it.
 type Job struct {
 	Tenant profile.Tenant
 	Shard  block.Shard
-	Sweep  bool           // stragglers, rather than minutes not sealed before
-	From   catalog.Minute // its pprof blocks were uploaded in the minutes (From, To]
-	To     catalog.Minute
+
+	Level  block.Level // of the block that a merge makes; 0 for seals and sweeps
+	Day    block.Day   // of a merge's blocks
+	Merged int         // how many blocks a merge reads
+
+	Sweep bool           // stragglers, rather than minutes not sealed before
+	From  catalog.Minute // its pprof blocks were uploaded in the minutes (From, To]
+	To    catalog.Minute
 
 	L0s      int   // pprof blocks read
-	BytesIn  int64 // of them
+	BytesIn  int64 // of them, or of the blocks merged
 	Profiles int   // in the blocks that were made
 	Repeated int   // left out because they were in already
 	Rejected int   // pprof blocks and profiles that could not be used
@@ -61,6 +68,12 @@ func (o Observer) abandoned(j Job, err error) {
 func (o Observer) rejected(key, file, reason string) {
 	if o.Rejected != nil {
 		o.Rejected(key, file, reason)
+	}
+}
+
+func (o Observer) quarantined(key, reason string) {
+	if o.Quarantined != nil {
+		o.Quarantined(key, reason)
 	}
 }
 

@@ -70,4 +70,9 @@ func sweepDue(h catalog.Head, every time.Duration) bool {
 }
 
 // levelOf is the level of a block that is made of pprof blocks with profiles of a day.
-func levelOf(block.Day) block.Level { return block.L1 }
+func levelOf(day block.Day, now time.Time) block.Level {
+	if closed(day, now) {
+		return block.L4
+	}
+	return block.L1
+}

@@ -2,6 +2,7 @@ package compactor
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,8 +49,10 @@ func TestRebuildHeads(t *testing.T) {
 		mustRun(t, f.compactor(f.mem, Config{}))
 		f.mustBeWhole("after compaction")
 		found, _ := f.check(f.mem)
-		if len(found) > 0 {
-			t.Errorf("found %q", found)
+		for _, finding := range found {
+			if !strings.HasPrefix(finding, "orphan ") { // as merged blocks are
+				t.Errorf("found %q", finding)
+			}
 		}
 	}
 }

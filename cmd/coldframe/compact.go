@@ -37,13 +37,16 @@ func (g *globals) compactOnce(ctx context.Context, bkt bucket.Bucket, cfg compac
 func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observer {
 	shard := []string{"tenant", "shard"}
 	commits := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "coldframe_compact_commits_total", Help: "Commits by kind: seal (minutes that have ended) or sweep (stragglers).",
+		Name: "coldframe_compact_commits_total", Help: "Commits by kind: seal (minutes that have ended), sweep (stragglers), b2, b3 or b4 (blocks merged into one of that level).",
 	}, []string{"kind"})
 	abandoned := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "coldframe_compact_abandoned_total", Help: "Jobs whose work was in vain because another compactor was first.",
 	})
 	rejected := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "coldframe_compact_rejected_total", Help: "Damaged pprof blocks, or profiles in them, that were left out.",
+	})
+	quarantined := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "coldframe_compact_quarantined_total", Help: "Live blocks found damaged or missing, and marked so.",
 	})
 	unreadable := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "coldframe_compact_unreadable_sources_total", Help: "Blocks whose sources a sweep could not read.",
@@ -52,7 +55,7 @@ func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observ
 		Name: "coldframe_compact_failed_rounds_total", Help: "Rounds that failed in part.",
 	})
 	bytesIn := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "coldframe_compact_read_bytes_total", Help: "Bytes of pprof blocks merged.",
+		Name: "coldframe_compact_read_bytes_total", Help: "Bytes of pprof blocks and blocks merged.",
 	})
 	bytesOut := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "coldframe_compact_written_bytes_total", Help: "Bytes of Arrow blocks written.",
@@ -63,24 +66,21 @@ func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observ
 	lag := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "coldframe_compact_sealed_lag_seconds", Help: "How long ago the last sealed minute ended.",
 	}, shard)
-	reg.MustRegister(commits, abandoned, rejected, unreadable, failed, bytesIn, bytesOut, profiles, lag)
+	reg.MustRegister(commits, abandoned, rejected, quarantined, unreadable, failed, bytesIn, bytesOut, profiles, lag)
 	return compactor.Observer{
 		Committed: func(j compactor.Job) {
-			kind := "seal"
-			if j.Sweep {
-				kind = "sweep"
-			}
+			kind := kindOf(j)
 			commits.WithLabelValues(kind).Inc()
 			bytesIn.Add(float64(j.BytesIn))
 			bytesOut.Add(float64(j.BytesOut))
 			profiles.Add(float64(j.Profiles))
 			level := slog.LevelInfo
-			if j.L0s == 0 {
+			if j.L0s == 0 && j.Merged == 0 {
 				level = slog.LevelDebug
 			}
 			log.Log(context.Background(), level, "compacted", "kind", kind, "tenant", string(j.Tenant), "shard", j.Shard.String(),
 				"from", j.From.String(), "to", j.To.String(), "pprof_blocks", j.L0s, "profiles", j.Profiles, "repeated", j.Repeated,
-				"bytes_in", j.BytesIn, "arrow_blocks", j.Blocks, "bytes_out", j.BytesOut, "took", j.Took)
+				"merged", j.Merged, "bytes_in", j.BytesIn, "arrow_blocks", j.Blocks, "bytes_out", j.BytesOut, "took", j.Took)
 		},
 		Abandoned: func(j compactor.Job, err error) {
 			abandoned.Inc()
@@ -89,6 +89,10 @@ func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observ
 		Rejected: func(key, file, reason string) {
 			rejected.Inc()
 			log.Error("damaged: left out of the block", "object", key, "file", file, "reason", reason)
+		},
+		Quarantined: func(key, reason string) {
+			quarantined.Inc()
+			log.Error("damaged: the block is left out of merges and answers", "object", key, "reason", reason)
 		},
 		Unreadable: func(key string, err error) {
 			unreadable.Inc()
@@ -102,4 +106,15 @@ func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observ
 			log.Error("compaction failed in part, will be tried again", "err", err)
 		},
 	}
+}
+
+// kindOf names what a job did, for logs and metrics.
+func kindOf(j compactor.Job) string {
+	switch {
+	case j.Sweep:
+		return "sweep"
+	case j.Level > 0:
+		return string(j.Level.Class())
+	}
+	return "seal"
 }
