@@ -426,22 +426,16 @@ func (l *laws) final(v view) {
 	}
 }
 
-// created is told of every object that was created, and damages some.
+// created is told of every object that was created, and damages some pprof blocks.
 func (w *world) created(key string, data []byte) {
-	switch {
-	case strings.HasPrefix(key, block.ClassL0.Prefix()):
-		k, err := block.ParseL0Key(key)
-		if err != nil {
-			w.laws.breakWith("an uploader wrote %s: %w", key, err)
-			return
-		}
+	if k, err := block.ParseL0Key(key); err == nil {
 		w.laws.uploaded(w.now(), k, data)
 		if !w.calm && w.rng.Float64() < w.damage {
 			w.spoil(key, data)
 			w.laws.damaged(k.ID)
 		}
-	case strings.HasPrefix(key, block.ClassManifest.Prefix()): // an arch part, of which HEAD tells
-	default:
+	}
+	if k, err := block.ParseArrowKey(key); err == nil && k.Class != block.ClassR4 {
 		w.laws.blockWritten(key, data)
 	}
 }
