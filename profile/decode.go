@@ -147,16 +147,22 @@ func (d *Decoder) fields(b []byte, end int) int {
 		}
 		switch tag >> 3 {
 		case 1: // sample_type
-			p.SampleTypes = append(p.SampleTypes, d.valueType(b, from, to))
+			t := d.valueType(b, from, to)
+			d.refersTo(max(t.Type, t.Unit), i)
+			p.SampleTypes = append(p.SampleTypes, t)
 			d.atMost("MaxSampleTypes", "sample types", len(p.SampleTypes), d.limits.MaxSampleTypes)
 		case 2:
 			d.sample(b, from, to)
 		case 3:
 			d.mapping(b, from, to)
 		case 4:
-			d.location(b, from, to)
+			if !d.usualLocation(b, from, to) {
+				d.location(b, from, to)
+			}
 		case 5:
-			d.function(b, from, to)
+			if !d.usualFunction(b, from, to) {
+				d.function(b, from, to)
+			}
 		case 6: // string_table
 			p.Strings = append(p.Strings, unsafe.String(&b[from], to-from))
 			if len(p.Strings) == 1 && from != to {
@@ -217,9 +223,14 @@ func (d *Decoder) scalar(b []byte, i, end int) int {
 
 // broken notes that a message's field at b[at:] cannot be read.
 func (d *Decoder) broken(message string, b []byte, at int) {
-	if d.err == nil {
-		tag, _ := uvarint(b, at)
-		d.err = &wireError{message, tag >> 3, d.base + at}
+	if d.err != nil {
+		return
+	}
+	tag, _ := uvarint(b, at)
+	field := tag >> 3
+	d.err = &wireError{message, field, d.base + at}
+	if b[at] >= 0x80 && 0 < field && field < 16 {
+		d.err = invalidf("pprof %s: the number of field %d at byte %d is in more bytes than it needs", message, field, d.base+at)
 	}
 }
 

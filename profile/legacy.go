@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -25,7 +26,7 @@ func mayBeLegacy(err error) bool {
 func (d *Decoder) legacy(raw []byte) {
 	p, err := d.parseLegacy(raw)
 	if err != nil {
-		d.err = invalidf("%w; and as an older format: %w", d.err, err)
+		d.err = fmt.Errorf("%w; as an older format: %w", d.err, err)
 		return
 	}
 	d.reset()
@@ -44,6 +45,9 @@ func (d *Decoder) parseLegacy(raw []byte) (*pprof.Profile, error) {
 	}
 	if err := checkMemoryMap(memoryMap, addresses); err != nil {
 		return nil, err
+	}
+	if _, err := pprof.ParseUncompressed(raw); err == nil {
+		return nil, invalidf("no older format")
 	}
 	return pprof.ParseData(raw)
 }

@@ -16,7 +16,7 @@ import (
 
 func (d *Decoder) valueType(b []byte, i, end int) ValueTypeRef {
 	var kind, unit uint64
-	first, at := i, i
+	at := i
 	for i < end {
 		at = i
 		if b[i] == 1<<3 { // type
@@ -32,9 +32,7 @@ func (d *Decoder) valueType(b []byte, i, end int) ValueTypeRef {
 	if i != end {
 		d.broken("value type", b, at)
 	}
-	t := ValueTypeRef{stringRef(kind), stringRef(unit)}
-	d.refersTo(max(t.Type, t.Unit), first)
-	return t
+	return ValueTypeRef{stringRef(kind), stringRef(unit)}
 }
 
 func (d *Decoder) sample(b []byte, i, end int) {
@@ -43,16 +41,7 @@ func (d *Decoder) sample(b []byte, i, end int) {
 	first, at := i, i
 	for i < end {
 		at = i
-		if b[i] == 1<<3|lengthType { // location_id, packed
-			from, to := span(b, i+1, end)
-			i = d.packedRefs(b, from, to)
-		}
-		for i < end && b[i] == 1<<3 { // location_id
-			var id uint64
-			id, i = uvarint(b, i+1)
-			p.LocationRefs = append(p.LocationRefs, d.locations.refer(id))
-		}
-		if i < end && b[i] == 2<<3|lengthType { // value, packed
+		if b[i] == 2<<3|lengthType { // value, packed
 			from, to := span(b, i+1, end)
 			i = d.packedValues(b, from, to)
 		}
@@ -60,6 +49,15 @@ func (d *Decoder) sample(b []byte, i, end int) {
 			var v uint64
 			v, i = uvarint(b, i+1)
 			p.Values = append(p.Values, int64(v))
+		}
+		if i < end && b[i] == 1<<3|lengthType { // location_id, packed
+			from, to := span(b, i+1, end)
+			i = d.packedRefs(b, from, to)
+		}
+		for i < end && b[i] == 1<<3 { // location_id
+			var id uint64
+			id, i = uvarint(b, i+1)
+			p.LocationRefs = append(p.LocationRefs, d.locations.refer(id))
 		}
 		for i < end && b[i] == 3<<3|lengthType { // label
 			from, to := span(b, i+1, end)
@@ -80,54 +78,37 @@ func (d *Decoder) sample(b []byte, i, end int) {
 	if len(p.SampleLabels) > 0 {
 		p.LabelEnds = append(p.LabelEnds, uint32(len(p.SampleLabels)))
 	}
-	d.checkSample(first, len(p.LocationRefs)-refs, len(p.Values)-values, len(p.SampleLabels)-labels)
+	depth, values, labels := len(p.LocationRefs)-refs, len(p.Values)-values, len(p.SampleLabels)-labels
+	if values != d.valuesEach || depth > d.limits.MaxDepth || labels > d.limits.MaxSampleLabels || len(p.LocationEnds) > d.limits.MaxSamples {
+		d.checkSample(first, depth, values, labels)
+	}
 }
 
 // checkSample checks the sample at b[at:].
 func (d *Decoder) checkSample(at, depth, values, labels int) {
-	l := &d.limits
-	if samples := d.profile.NumSamples(); depth > l.MaxDepth || labels > l.MaxSampleLabels || samples > l.MaxSamples {
-		d.atMost("MaxDepth", "locations in a stack trace", depth, l.MaxDepth)
-		d.atMost("MaxSampleLabels", "labels of a sample", labels, l.MaxSampleLabels)
-		d.atMost("MaxSamples", "samples", samples, l.MaxSamples)
-	}
+	d.atMost("MaxDepth", "locations in a stack trace", depth, d.limits.MaxDepth)
+	d.atMost("MaxSampleLabels", "labels of a sample", labels, d.limits.MaxSampleLabels)
+	d.atMost("MaxSamples", "samples", d.profile.NumSamples(), d.limits.MaxSamples)
 	if values != d.valuesEach && d.err == nil {
 		d.err = invalidf("pprof sample at byte %d: %d values, but the samples before it have %d", d.base+at, values, d.valuesEach)
 	}
 }
 
-// packedRefs is written out because half of all varints in a profile are read
-// here. They are 1 and 2 bytes long in an order that cannot be predicted well;
-// reading eight bytes at once to do without the branch took half as long again.
 func (d *Decoder) packedRefs(b []byte, i, end int) int {
 	refs := d.profile.LocationRefs
 	n := len(refs)
-	if cap(refs)-n < end-i {
-		refs = slices.Grow(refs, end-i) // a byte each at least
+	if cap(refs)-n <= end-i {
+		refs = slices.Grow(refs, end-i+1) // a byte each at least
 	}
-	refs = refs[:cap(refs)]
-	top := d.locations.top
+	read, i, top := usualRefs(refs[n:cap(refs)], b, i, end, d.locations.top)
+	d.locations.top = top
+	refs = refs[:n+read]
 	for i < end {
-		c := b[i]
-		i++
-		key := uint64(c)
-		if c >= 0x80 {
-			if c2 := b[i]; c2 < 0x80 {
-				key = uint64(c&0x7f) | uint64(c2)<<7
-				i++
-			} else {
-				key, i = uvarint(b, i-1)
-			}
-		}
-		key--
-		if key > top {
-			key = uint64(d.locations.refer(key + 1))
-			top = d.locations.top
-		}
-		refs[n] = uint32(key)
-		n++
+		var id uint64
+		id, i = uvarint(b, i)
+		refs = append(refs, d.locations.refer(id))
 	}
-	d.profile.LocationRefs = refs[:n]
+	d.profile.LocationRefs = refs
 	if i != end {
 		return broken(b)
 	}
@@ -169,13 +150,13 @@ func (d *Decoder) label(b []byte, i, end int) {
 		if b[i] == 1<<3 { // key
 			key, i = uvarint(b, i+1)
 		}
-		if b[i] == 2<<3 { // str
+		if i < end && b[i] == 2<<3 { // str
 			str, i = uvarint(b, i+1)
 		}
-		if b[i] == 3<<3 { // num
+		if i < end && b[i] == 3<<3 { // num
 			num, i = uvarint(b, i+1)
 		}
-		if b[i] == 4<<3 { // num_unit
+		if i < end && b[i] == 4<<3 { // num_unit
 			numUnit, i = uvarint(b, i+1)
 		}
 		if i == at {
@@ -297,7 +278,7 @@ func (d *Decoder) line(b []byte, i, end int) {
 		if b[i] == 1<<3 { // function_id
 			function, i = uvarint(b, i+1)
 		}
-		if b[i] == 2<<3 { // line
+		if i < end && b[i] == 2<<3 { // line
 			number, i = uvarint(b, i+1)
 		}
 		if i < end && b[i] == 3<<3 { // column

@@ -21,6 +21,7 @@ import (
 // no name, a profile over a limit. Errors that wrap it say which and where.
 var ErrInvalid = errors.New("invalid")
 
+// invalidf makes an error that wraps ErrInvalid.
 func invalidf(format string, args ...any) error {
-	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+	return fmt.Errorf(format+": %w", append(args, ErrInvalid)...)
 }

@@ -15,7 +15,7 @@ func (d *Decoder) resolve() {
 
 func (d *Decoder) resolveStrings() error {
 	p := &d.profile
-	d.refersTo(max(p.DropFrames, p.KeepFrames, p.DefaultSampleType, p.DocURL), 0)
+	d.refersTo(max(p.DropFrames, p.KeepFrames, p.DefaultSampleType, p.DocURL, p.PeriodType.Type, p.PeriodType.Unit), 0)
 	if len(p.Comments) > 0 {
 		d.refersTo(slices.Max(p.Comments), 0)
 	}

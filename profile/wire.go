@@ -87,7 +87,7 @@ type wireError struct {
 }
 
 func (e *wireError) Error() string {
-	return fmt.Sprintf("pprof %s at byte %d: field %d is cut off or not written as profile.proto says: %v", e.message, e.offset, e.field, ErrInvalid)
+	return fmt.Sprintf("pprof %s: field %d at byte %d is cut off or not as profile.proto says: %v", e.message, e.field, e.offset, ErrInvalid)
 }
 
 func (e *wireError) Unwrap() error { return ErrInvalid }
