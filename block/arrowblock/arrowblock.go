@@ -39,7 +39,7 @@ type Group struct {
 	Period      profile.ValueType
 	// Delta says that the values belong to the profile's duration; the profile has one.
 	Delta bool
-	// DefaultSampleType is the pprof's own: the Type of one of SampleTypes, or "".
+	// DefaultSampleType is what the pprof says: by custom the Type of one of SampleTypes, or "".
 	DefaultSampleType string
 }
 

@@ -54,7 +54,21 @@ func (b *Block) Series() []Series { return b.series }
 func (b *Block) Mappings() []Mapping { return b.mappings }
 
 // SizeBytes estimates the memory that the open Block holds.
-func (b *Block) SizeBytes() int64 { return b.sizeBytes() }
+func (b *Block) SizeBytes() (n int64) {
+	for i := range b.sections {
+		n += 120 + int64(len(b.sections[i].name))
+	}
+	for _, l := range b.labels {
+		n += 32 + int64(len(l.Name)+len(l.Value))
+	}
+	for i := range b.series {
+		n += 40 + 40*int64(len(b.series[i].Labels))
+	}
+	for i := range b.mappings {
+		n += 64 + int64(len(b.mappings[i].File)+len(b.mappings[i].BuildID))
+	}
+	return n + 64*int64(len(b.services)+len(b.groups)) + 64<<10
+}
 
 func (b *Block) compareSeries(x, y *Series) int {
 	return cmp.Or(cmp.Compare(x.Group, y.Group), cmp.Compare(x.Service, y.Service), x.Labels.Compare(y.Labels))

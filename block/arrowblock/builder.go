@@ -218,7 +218,7 @@ func (b *Builder) check(k Key, p *profile.Profile) error {
 			return fmt.Errorf("profile %s of %s: sample %d has %d locations, at most %d are allowed: %w", k.Name, k.Labels, i, n, maxDepth, profile.ErrInvalid)
 		}
 	}
-	if len(b.stacks.records)+recordFrames*p.NumSamples()+len(p.LocationRefs) > maxRecords || len(b.symbols.lines)+len(p.Lines) > math.MaxUint32 {
+	if uint64(len(b.stacks.records)+recordFrames*p.NumSamples()+len(p.LocationRefs)) > maxRecords || uint64(len(b.symbols.lines)+len(p.Lines)) > math.MaxUint32 {
 		return fmt.Errorf("profile %s of %s: the block has %d stacks and cannot number more: %w", k.Name, k.Labels, b.stacks.len(), profile.ErrInvalid)
 	}
 	return nil

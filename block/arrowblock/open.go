@@ -460,20 +460,3 @@ func (b *Block) readChunks() error {
 func chunkName(n int, part string) string { return fmt.Sprintf("st/%d.%s.arrow", n, part) }
 func rawName(group, n int) string         { return fmt.Sprintf("raw/%d/%d.arrow", group, n) }
 func totalsName(group, n int) string      { return fmt.Sprintf("totals/%d/%d.arrow", group, n) }
-
-// sizeBytes estimates what the tables in memory take.
-func (b *Block) sizeBytes() (n int64) {
-	for i := range b.sections {
-		n += 120 + int64(len(b.sections[i].name))
-	}
-	for _, l := range b.labels {
-		n += 32 + int64(len(l.Name)+len(l.Value))
-	}
-	for i := range b.series {
-		n += 40 + 40*int64(len(b.series[i].Labels))
-	}
-	for i := range b.mappings {
-		n += 64 + int64(len(b.mappings[i].File)+len(b.mappings[i].BuildID))
-	}
-	return n + 64*int64(len(b.services)+len(b.groups)) + 64<<10
-}
