@@ -76,8 +76,9 @@ type Sample struct {
 	Stop     Stop
 	// Syscall: even the topmost user address is a return address, from a system call.
 	Syscall bool
-	// Signal: the stack crosses a signal handler, so that one more address in the middle is none.
-	Signal bool
+	// Exact are the positions in User of further addresses that are no return addresses,
+	// because a signal interrupted there.
+	Exact []int
 }
 
 const recordBytes = int(unsafe.Sizeof(kernelRecord{}))
@@ -121,13 +122,21 @@ func decodeSample(b []byte) (*Sample, error) {
 		addresses[i] = binary.LittleEndian.Uint64(words[8*i:])
 	}
 	words = words[8*len(addresses):]
+	var interrupted []int
+	for i, a := range addresses[kernel:] {
+		const exact = 1 << 63
+		if a&exact != 0 {
+			addresses[kernel+i] = a &^ exact
+			interrupted = append(interrupted, i)
+		}
+	}
 	s := &Sample{
 		Time: r.Time, Start: r.Start, Cgroup: r.Cgroup, LeafWord: r.LeafWord, Waited: time.Duration(r.Waited),
 		PID: r.Pid, TID: r.Tid, CPU: r.Cpu, Kind: Kind(r.Kind), Stop: Stop(r.Stop),
 		Syscall: r.Walk&uint8(kernelWalkWALK_SYSCALL) != 0,
-		Signal:  r.Walk&uint8(kernelWalkWALK_SIGNAL) != 0,
 		Kernel:  addresses[:kernel:kernel],
 		User:    addresses[kernel:],
+		Exact:   interrupted,
 	}
 	name, _, _ := bytes.Cut(r.Comm[:], []byte{0})
 	s.Comm = string(name)

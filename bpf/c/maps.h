@@ -58,13 +58,16 @@ enum walk {
 	WALK_SYSCALL = 8, /* the topmost address follows a system call instruction */
 };
 
+/* Set in a user address that is no return address although it is not the leaf. */
+#define EXACT (1ULL << 63)
+
 /* One sample as it lies in the ring: this header, then words: the kernel stack, the
    user stack, then pairs (code object, instruction) of the Python stack; all leaf first. */
 struct record {
 	u64 time;      /* CLOCK_MONOTONIC */
 	u64 start;     /* the process' start, CLOCK_BOOTTIME: with pid, its identity */
 	u64 cgroup;    /* of cgroup v2, 0 without */
-	u64 leaf_word; /* amd64: what the stack pointer points at; arm64: the link register. 0 unless interrupted in user code */
+	u64 leaf_word; /* amd64: what the stack pointer points at; arm64: the link register. 0 when it cannot be read */
 	u64 waited;    /* KIND_WOKEN: nanoseconds */
 	u32 pid, tid, cpu;
 	u16 kernel, user, python; /* frames */

@@ -263,7 +263,9 @@ noinline int advance(u32 slot)
 	struct walk_state *s = bpf_map_lookup_elem(&walks, &slot);
 	if (!s)
 		return 1;
-	s->words[(s->head.kernel + s->head.user) & (WORDS - 1)] = s->ip;
+	/* What a signal interrupted is no return address, and is marked. */
+	u64 exact = s->leaf && s->head.user ? EXACT : 0;
+	s->words[(s->head.kernel + s->head.user) & (WORDS - 1)] = s->ip | exact;
 	s->head.user++;
 	/* A return address may be the first byte of the next function, so callers are looked
 	   up by the byte before. */
@@ -306,16 +308,14 @@ static always_inline u32 walk_user(struct walk_state *s, u32 slot)
 	u32 flags = c ? c->flags : 0;
 	if (flags & PROCESS_DROP || s->head.stop == STOP_32BIT)
 		return flags;
-	if (!s->leaf) {
+	if (!s->leaf)
 		s->head.walk = WALK_SYSCALL;
-	} else {
 #if defined(__TARGET_ARCH_x86)
-		if (read_word(&s->head.leaf_word, s->sp))
-			s->head.leaf_word = 0;
+	if (read_word(&s->head.leaf_word, s->sp))
+		s->head.leaf_word = 0;
 #else
-		s->head.leaf_word = CODE_ADDRESS(s->lr);
+	s->head.leaf_word = CODE_ADDRESS(s->lr);
 #endif
-	}
 	if (c)
 		s->head.stop = STOP_TRUNCATED;
 	for (int i = 0; i < USER_FRAMES; i++)

@@ -1,0 +1,250 @@
+package agent
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	pprof "github.com/google/pprof/profile"
+
+	"github.com/coldframe/coldframe/bpf"
+)
+
+const testdata = "../bpf/testdata/"
+
+// truth is a program of which is known what its stacks must look like.
+type truth struct {
+	name  string
+	build func(t *testing.T) string // path of what to run
+	args  []string
+	// want matches whole stacks, leaf first, as "leaf;caller;…;root", user frames only.
+	want   string
+	before func(t *testing.T) // builds what else it needs
+}
+
+func c(source string, flags ...string) func(*testing.T) string {
+	return func(t *testing.T) string {
+		return compile(t, testdata+source, "fixture", append([]string{"gcc"}, flags...)...)
+	}
+}
+
+// interpreter runs what is installed.
+func interpreter(name string) func(*testing.T) string {
+	return func(t *testing.T) string {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			missing(t, err)
+		}
+		return path
+	}
+}
+
+// missing skips a fixture whose tools are not installed; where CI has promised them, it fails.
+func missing(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
+}
+
+// down is the pattern of stacks that may end at any depth of a chain, leaf first: what is in
+// f3 has f2 and f1 below it, and no f4 above.
+func down(chain ...string) string {
+	p := ""
+	for _, f := range chain[:len(chain)-1] {
+		p = "(" + p + f + ";)?"
+	}
+	return "^" + p + chain[len(chain)-1] + `;main;__libc_start_call_main;__libc_start_main(_impl)?;_start$`
+}
+
+const (
+	memset  = `(\w*memset\w*|\?)`                                    // libc's, by whatever name, or the linkage table before it
+	goOther = `|;runtime\.(mstart|mcall|rt0_go|systemstack|morestack|goexit)$` // Go's own threads and goroutines
+)
+
+func truths(t *testing.T) []truth {
+	here, err := filepath.Abs(testdata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spin := "(leaf_spin|" + memset + ")"
+	chain := down(spin, "f5", "f4", "f3", "f2", "f1")
+	callback := down(spin, "f5", `f4;(compare;)?((\w*msort\w*|\w*qsort\w*);)*f3`, "f2", "f1")
+	return []truth{
+		{name: "no frame pointers", build: c("chain.c", "-O2", "-fomit-frame-pointer"), want: chain},
+		{name: "frame pointers", build: c("chain.c", "-O2", "-fno-omit-frame-pointer"), want: chain},
+		{name: "static pie", build: c("chain.c", "-O2", "-static-pie"), want: chain},
+		{name: "system call", build: c("chain.c", "-O2"), args: []string{"1"}, want: down("(__libc_read|__read|read)", "leaf_sys", "f5", "f4", "f3", "f2", "f1")},
+		{name: "callback through libc", build: c("chain.c", "-O2"), args: []string{"2"}, want: callback},
+		{name: "signal handler", build: c("chain.c", "-O2"), args: []string{"3"}, want: down(`((leaf_spin;)?(handler;)?(\w*restore_rt|\?);)?`+spin, "f5", "f4", "f3", "f2", "f1")},
+		{name: "linkage table", build: c("calls.c", "-O2", "-fno-builtin", "-Wl,-z,lazy"), args: []string{"1"}, want: down(`(ffs|labs|\w*ffs|\?)`, "call_abs")},
+		{name: "vdso", build: c("calls.c", "-O2"), args: []string{"2"}, want: down(`((\w*clock_gettime\w*|do_hres|\?);?)+`, "ask_time")},
+		{name: "dlopen", build: c("calls.c", "-O2"), args: []string{"3", scratch + "/lib.so"}, want: down("lib_leaf", "lib_middle", "lib_entry"), before: buildLibrary},
+		{name: "no unwind tables", build: c("chain.c", "-O2", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables"), want: `;main;__libc_start_call_main`},
+		{name: "rust", build: tool("rs.rs", "rustc", "-O"), want: `(^|;)(rs|fixture)::(leaf|r1|r2|r3).*main;.*__libc_start_call_main;.*_start$`},
+		{name: "c++ exceptions", build: tool("throw.cc", "g++", "-O2"), want: `(^|;)work::caught;main;__libc_start_call_main;.*_start$`},
+		{name: "go", build: goFixture, want: `^main\.leaf;main\.inlined;main\.g3;main\.g2;main\.g1;main\.main;runtime\.main;runtime\.goexit$` + goOther},
+		{name: "go in system calls", build: goFixture, args: []string{"1"}, want: `(^|;)main\.main;runtime\.main;runtime\.goexit$` + goOther},
+		{name: "node", build: interpreter("node"), args: []string{"--perf-basic-prof", here + "/n.js"}, want: `(leaf|j3).* .*n\.js.*_start$|;(_start|clone3?|__clone3?)$`},
+	}
+}
+
+// tool builds a source with any compiler.
+func tool(source string, argv ...string) func(*testing.T) string {
+	return func(t *testing.T) string { return compile(t, testdata+source, "fixture", argv...) }
+}
+
+func buildLibrary(t *testing.T) {
+	gcc := exec.CommandContext(t.Context(), "gcc", "-O2", "-shared", "-fPIC", "-o", scratch+"/lib.so", testdata+"lib.c")
+	if b, err := gcc.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+}
+
+func goFixture(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "fixture")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".")
+	cmd.Dir = testdata + "gochain"
+	if b, err := cmd.CombinedOutput(); err != nil {
+		missing(t, err)
+		t.Log(string(b))
+	}
+	return path
+}
+
+// Of each program nearly all stacks must be exactly what the source says. A stack that is
+// cut anywhere does not match.
+func TestTruth(t *testing.T) {
+	const atOnce = 5 // each needs enough samples of two CPUs
+	var batch []*running
+	var all []*running
+	for _, tr := range truths(t) {
+		t.Run("build/"+tr.name, func(t *testing.T) { all = append(all, &running{truth: tr, path: install(t, tr)}) })
+	}
+	for len(all) > 0 {
+		batch, all = all[:min(atOnce, len(all))], all[min(atOnce, len(all)):]
+		for _, r := range batch {
+			r.start(t)
+		}
+		// A high frequency makes enough samples of little time.
+		m, s := run(t, Config{PID: true, Window: time.Second, Sampler: bpf.Config{Frequency: 499}}, 8*time.Second)
+		for _, r := range batch {
+			r.stop()
+		}
+		t.Logf("%+v", s)
+		if s.Kernel.RingFull != 0 || s.EventsLost != 0 {
+			t.Errorf("lost: %d samples, %d events", s.Kernel.RingFull, s.EventsLost)
+		}
+		for _, r := range batch {
+			t.Run(r.name, func(t *testing.T) { judge(t, m, r.truth, r.cmd.Process.Pid) })
+		}
+	}
+}
+
+// running is a truth on its way.
+type running struct {
+	truth
+	path string
+	cmd  *exec.Cmd
+}
+
+// install builds a program and moves it to where it outlives the subtest that built it.
+func install(t *testing.T, tr truth) string {
+	if tr.before != nil {
+		tr.before(t)
+	}
+	path := tr.build(t)
+	if filepath.Base(path) != "fixture" {
+		return path
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(scratch, strings.ReplaceAll(tr.name, " ", "-"))
+	if err := os.WriteFile(to, b, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+func (r *running) start(t *testing.T) {
+	// Below the agent's own priority, for the machine is small and they never rest.
+	r.cmd = exec.Command("nice", append([]string{"-n", "5", r.path}, r.args...)...)
+	r.cmd.Dir = scratch
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *running) stop() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait()
+}
+
+// scratch is a folder for the time of all tests.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "coldframe-agent"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+func judge(t *testing.T, m *memory, tr truth, pid int) {
+	want := regexp.MustCompile(tr.want)
+	var good, total int64
+	bad := map[string]int64{}
+	for stack, n := range folded(m.ofPID(t, pid)) {
+		total += n
+		if want.MatchString(stack) {
+			good += n
+		} else {
+			bad[stack] += n
+		}
+	}
+	if total < 40 {
+		t.Fatalf("%d samples are too few to judge", total)
+	}
+	share := 100 * float64(good) / float64(total)
+	t.Logf("%d of %d stacks are right: %.1f %%", good, total, share)
+	for stack, n := range bad {
+		t.Logf("%4d × %s", n, stack)
+	}
+	if share < 99 {
+		t.Errorf("%.1f %% of the stacks match %s, want 99 %%", share, tr.want)
+	}
+}
+
+// ofPID returns on-CPU profiles with only the samples of one process, after warming up.
+func (m *memory) ofPID(t testing.TB, pid int) []*pprof.Profile {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []*pprof.Profile
+	for _, p := range m.profiles {
+		if p.Name != "process_cpu" || p.Range.From.Before(m.profiles[0].Range.From.Add(2*time.Second)) {
+			continue
+		}
+		d := decode(t, p)
+		keep := d.Sample[:0]
+		for _, s := range d.Sample {
+			if v := s.Label["pid"]; len(v) == 1 && v[0] == strconv.Itoa(pid) {
+				keep = append(keep, s)
+			}
+		}
+		d.Sample = keep
+		out = append(out, d)
+	}
+	return out
+}
