@@ -21,12 +21,12 @@ import (
 
 const vdsoName = "[vdso]"
 
-// binary is a file that processes run, known by its build ID where it has one. It is
+// binaryFile is a file that processes run, known by its build ID where it has one. It is
 // opened when a process that maps it is sampled for the first time, and kept closed in
 // between: no descriptor of a container's file system outlives a few reads.
 //
 // Its fields belong to the agent's goroutine; that which writes windows sees a fileView.
-type binary struct {
+type binaryFile struct {
 	source
 	contents
 	id    string // key in binaries.byID
@@ -42,6 +42,7 @@ type contents struct {
 	segments []symbols.Segment
 	isGo     bool
 	table    bpf.TableID
+	python   *symbols.Python // nil when it is not CPython
 }
 
 type state uint8
@@ -60,7 +61,7 @@ type place struct {
 }
 
 // bias is what to subtract from a process' address for a mapping of the binary.
-func (b *binary) bias(start, offset uint64) (uint64, bool) {
+func (b *binaryFile) bias(start, offset uint64) (uint64, bool) {
 	if b.state != opened {
 		return 0, false
 	}
@@ -71,8 +72,8 @@ func (b *binary) bias(start, offset uint64) (uint64, bool) {
 type binaries struct {
 	config  Config
 	tabs    *bpf.Tables
-	byID    map[string]*binary
-	byInode map[inode]*binary
+	byID    map[string]*binaryFile
+	byInode map[inode]*binaryFile
 	slots   chan struct{} // two files are read at a time: large ones need memory
 	loaded  chan loading
 	ctx     context.Context
@@ -84,7 +85,7 @@ type inode struct{ device, number uint64 }
 
 // loading is a binary on its way to being open.
 type loading struct {
-	b     *binary
+	b     *binaryFile
 	place place
 	path  string
 	contents
@@ -93,7 +94,7 @@ type loading struct {
 
 func newBinaries(config Config, tables *bpf.Tables) *binaries {
 	return &binaries{
-		config: config, tabs: tables, byID: map[string]*binary{}, byInode: map[inode]*binary{},
+		config: config, tabs: tables, byID: map[string]*binaryFile{}, byInode: map[inode]*binaryFile{},
 		slots: make(chan struct{}, 2), loaded: make(chan loading), ctx: context.Background(),
 	}
 }
@@ -106,7 +107,7 @@ func (bs *binaries) start() (stop func()) {
 }
 
 // ofEvent is the binary that an event says is mapped.
-func (bs *binaries) ofEvent(e bpf.Event) *binary {
+func (bs *binaries) ofEvent(e bpf.Event) *binaryFile {
 	switch {
 	case e.Path == vdsoName:
 		return bs.get(vdsoName, vdsoName)
@@ -117,7 +118,7 @@ func (bs *binaries) ofEvent(e bpf.Event) *binary {
 }
 
 // ofInode is the binary of a line of /proc/PID/maps, or nil when it shows no file.
-func (bs *binaries) ofInode(pid uint32, m mapsEntry) *binary {
+func (bs *binaries) ofInode(pid uint32, m mapsEntry) *binaryFile {
 	switch {
 	case m.path == vdsoName:
 		return bs.get(vdsoName, vdsoName)
@@ -129,7 +130,7 @@ func (bs *binaries) ofInode(pid uint32, m mapsEntry) *binary {
 
 // atInode opens a file that was not seen before to learn its build ID, so that it is the
 // same binary by whichever way it is met.
-func (bs *binaries) atInode(at inode, pid uint32, start, end uint64, path string) *binary {
+func (bs *binaries) atInode(at inode, pid uint32, start, end uint64, path string) *binaryFile {
 	if b := bs.byInode[at]; b != nil {
 		return b
 	}
@@ -145,10 +146,10 @@ func (bs *binaries) atInode(at inode, pid uint32, start, end uint64, path string
 	return b
 }
 
-func (bs *binaries) get(id, path string) *binary {
+func (bs *binaries) get(id, path string) *binaryFile {
 	b := bs.byID[id]
 	if b == nil {
-		b = &binary{id: id, path: strings.TrimSuffix(path, " (deleted)")}
+		b = &binaryFile{id: id, path: strings.TrimSuffix(path, " (deleted)")}
 		b.source = source{kind: fromFile, file: b}
 		bs.byID[id] = b
 	}
@@ -156,7 +157,7 @@ func (bs *binaries) get(id, path string) *binary {
 }
 
 // want begins to open a binary, which a process has mapped at m, unless that was done.
-func (bs *binaries) want(b *binary, pid uint32, m mapping) {
+func (bs *binaries) want(b *binaryFile, pid uint32, m mapping) {
 	if b == nil {
 		return
 	}
@@ -197,7 +198,7 @@ func (bs *binaries) load(l *loading) {
 		l.err = fmt.Errorf("%s: %w: %w", l.path, err, errNoBinary)
 		return
 	}
-	l.contents = contents{buildID: f.BuildID, segments: f.Segments, isGo: f.IsGo()}
+	l.contents = contents{buildID: f.BuildID, segments: f.Segments, isGo: f.IsGo(), python: f.Python(l.path)}
 	if bs.config.Unwind == UnwindAuto {
 		l.table, l.err = bs.makeTable(f)
 	}
@@ -218,7 +219,7 @@ func (bs *binaries) makeTable(f *symbols.Binary) (bpf.TableID, error) {
 }
 
 // finish takes over what was read. inUse is asked only when the tables are full.
-func (bs *binaries) finish(l loading, inUse func() map[*binary]bool) {
+func (bs *binaries) finish(l loading, inUse func() map[*binaryFile]bool) {
 	b := l.b
 	switch {
 	case errors.Is(l.err, bpf.ErrTablesFull) && bs.evict(inUse()) && b.tries < 2:
@@ -241,7 +242,7 @@ func (bs *binaries) finish(l loading, inUse func() map[*binary]bool) {
 }
 
 // evict removes the tables of binaries that no process maps.
-func (bs *binaries) evict(used map[*binary]bool) bool {
+func (bs *binaries) evict(used map[*binaryFile]bool) bool {
 	any := false
 	for _, b := range bs.byID {
 		if b.table != 0 && !used[b] {
@@ -257,7 +258,7 @@ func (bs *binaries) evict(used map[*binary]bool) bool {
 const kept = 512
 
 // sweep forgets unused binaries when there are too many.
-func (bs *binaries) sweep(used map[*binary]bool) {
+func (bs *binaries) sweep(used map[*binaryFile]bool) {
 	if len(bs.byID)-len(used) <= kept {
 		return
 	}

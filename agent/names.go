@@ -15,8 +15,8 @@ import (
 // source is what an address belongs to. Together they name a location.
 type source struct {
 	kind sourceKind
-	file *binary  // fromFile
-	code *jitCode // fromCode
+	file *binaryFile // fromFile
+	code *jitCode    // fromCode
 }
 
 type sourceKind uint8
@@ -50,7 +50,7 @@ var (
 // writes windows.
 type namer struct {
 	binaries *binaries
-	files    map[*binary]*fileNames
+	files    map[*binaryFile]*fileNames
 	kernel   *symbols.Kernel
 	kernelAt time.Time
 }
@@ -71,7 +71,7 @@ const (
 	kernelTTL = 5 * time.Minute
 )
 
-func newNamer(bs *binaries) *namer { return &namer{binaries: bs, files: map[*binary]*fileNames{}} }
+func newNamer(bs *binaries) *namer { return &namer{binaries: bs, files: map[*binaryFile]*fileNames{}} }
 
 // kernelFrames names a kernel address.
 func (n *namer) kernelFrames(addr uint64) []symbols.Frame {

@@ -3,7 +3,7 @@ package agent
 import (
 	"bytes"
 	"compress/gzip"
-	wire "encoding/binary"
+	"encoding/binary"
 	"strconv"
 
 	"github.com/coldframe/coldframe/agent/symbols"
@@ -38,8 +38,8 @@ type message []byte
 
 func (m *message) number(field int, v uint64) {
 	if v != 0 {
-		*m = wire.AppendUvarint(*m, uint64(field)<<3)
-		*m = wire.AppendUvarint(*m, v)
+		*m = binary.AppendUvarint(*m, uint64(field)<<3)
+		*m = binary.AppendUvarint(*m, v)
 	}
 }
 
@@ -50,8 +50,8 @@ func (m *message) flag(field int, v bool) {
 }
 
 func (m *message) bytes(field int, b []byte) {
-	*m = wire.AppendUvarint(*m, uint64(field)<<3|2)
-	*m = wire.AppendUvarint(*m, uint64(len(b)))
+	*m = binary.AppendUvarint(*m, uint64(field)<<3|2)
+	*m = binary.AppendUvarint(*m, uint64(len(b)))
 	*m = append(*m, b...)
 }
 
@@ -126,10 +126,10 @@ func (e *encoder) sample(c *counted) {
 		if i == c.guess && !e.r.locs[c.locs[i-1]].frameless {
 			continue
 		}
-		locs = wire.AppendUvarint(locs, e.location(l))
+		locs = binary.AppendUvarint(locs, e.location(l))
 	}
-	values = wire.AppendUvarint(values, uint64(c.count))
-	values = wire.AppendUvarint(values, uint64(c.amount))
+	values = binary.AppendUvarint(values, uint64(c.count))
+	values = binary.AppendUvarint(values, uint64(c.amount))
 	m.bytes(1, locs)
 	m.bytes(2, values)
 	if c.extra.thread != 0 {

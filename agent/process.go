@@ -27,6 +27,7 @@ type process struct {
 	dirty    bool // its mappings are to be published
 	drop     bool
 	known    *series // what its samples are added to; nil when labels are to be made again
+	python   *python // CPython, when it was found
 	code     *source // what a just-in-time compiler made; nil when it has none
 }
 
@@ -35,7 +36,7 @@ type process struct {
 type mapping struct {
 	start, end uint64
 	offset     uint64
-	binary     *binary // nil for memory without a file
+	binary     *binaryFile // nil for memory without a file
 	path       string
 }
 
@@ -210,8 +211,8 @@ func (ps *processes) sweep() {
 	ps.binaries.sweep(ps.inUse())
 }
 
-func (ps *processes) inUse() map[*binary]bool {
-	used := map[*binary]bool{}
+func (ps *processes) inUse() map[*binaryFile]bool {
+	used := map[*binaryFile]bool{}
 	for _, p := range ps.byPID {
 		for _, m := range p.mappings {
 			if m.binary != nil {
@@ -283,6 +284,9 @@ func (ps *processes) flags(p *process) bpf.ProcessFlags {
 	if p.drop {
 		f |= bpf.Drop
 	}
+	if p.walked() {
+		f |= bpf.Python
+	}
 	return f
 }
 
@@ -324,6 +328,7 @@ func (ps *processes) inspect(p *process) {
 	if p.code != nil {
 		p.code.code.look(p)
 	}
+	ps.findPython(p)
 }
 
 // series is what the process' samples belong to.

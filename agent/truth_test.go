@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,7 @@ type truth struct {
 	// want matches whole stacks, leaf first, as "leaf;caller;…;root", user frames only.
 	want   string
 	before func(t *testing.T) // builds what else it needs
+	lines  map[string]int64   // where functions call the next
 }
 
 func c(source string, flags ...string) func(*testing.T) string {
@@ -64,7 +66,7 @@ func down(chain ...string) string {
 }
 
 const (
-	memset  = `(\w*memset\w*|\?)`                                    // libc's, by whatever name, or the linkage table before it
+	memset  = `(\w*memset\w*|\?)`                                              // libc's, by whatever name, or the linkage table before it
 	goOther = `|;runtime\.(mstart|mcall|rt0_go|systemstack|morestack|goexit)$` // Go's own threads and goroutines
 )
 
@@ -91,8 +93,61 @@ func truths(t *testing.T) []truth {
 		{name: "c++ exceptions", build: tool("throw.cc", "g++", "-O2"), want: `(^|;)work::caught;main;__libc_start_call_main;.*_start$`},
 		{name: "go", build: goFixture, want: `^main\.leaf;main\.inlined;main\.g3;main\.g2;main\.g1;main\.main;runtime\.main;runtime\.goexit$` + goOther},
 		{name: "go in system calls", build: goFixture, args: []string{"1"}, want: `(^|;)main\.main;runtime\.main;runtime\.goexit$` + goOther},
+		{name: "java", build: java, args: []string{"-XX:+PreserveFramePointer", "-Xint", "-cp", scratch, "J"}, want: `;(clone3?|__clone3?)$`},
 		{name: "node", build: interpreter("node"), args: []string{"--perf-basic-prof", here + "/n.js"}, want: `(leaf|j3).* .*n\.js.*_start$|;(_start|clone3?|__clone3?)$`},
 	}
+}
+
+// pythons are all versions of CPython that are installed. Its stacks are whole when the
+// module's code is reached through the functions, with native frames where C calls back.
+func pythons(t *testing.T, here string) []truth {
+	var all []truth
+	for _, glob := range []string{"/usr/bin/python3.[0-9]*", "/root/.pyenv/versions/3.*/bin/python3.[0-9]*", "/opt/hostedtoolcache/Python/3.*/x64/bin/python3.[0-9]*"} {
+		paths, err := filepath.Glob(glob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range paths {
+			m := regexp.MustCompile(`/python3\.(\d+)$`).FindStringSubmatch(p)
+			if m == nil {
+				continue
+			}
+			if minor, _ := strconv.Atoi(m[1]); minor < 8 {
+				continue
+			}
+			all = append(all, truth{
+				name: "python 3." + m[1] + " in " + filepath.Dir(p), build: func(*testing.T) string { return p }, args: []string{here + "/p.py"},
+				want:  `^([^;]*;)*?((leaf;([^;]*;)*?)?p3;([^;]*;)*?)?p2;([^;]*;)*?p1;([^;]*;)*?<module>;([^;]*;)*?__libc_start_call_main;.*_start$|^([^;]*;)*?<module>;.*_start$`,
+				lines: map[string]int64{"p3": 6, "p2": 7, "p1": 8},
+			})
+		}
+	}
+	return all
+}
+
+// Python's frames stand where the interpreter's loop is in the native stack, in every version.
+func TestPython(t *testing.T) {
+	here, err := filepath.Abs(testdata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := pythons(t, here)
+	if len(all) == 0 {
+		missing(t, errors.New("no Python 3.8 or newer"))
+	}
+	testTruths(t, all)
+}
+
+// java compiles the class and finds the machine to run it.
+func java(t *testing.T) string {
+	javac, err := exec.LookPath("javac")
+	if err != nil {
+		missing(t, err)
+	}
+	if b, err := exec.CommandContext(t.Context(), javac, "-d", scratch, testdata+"J.java").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	return interpreter("java")(t)
 }
 
 // tool builds a source with any compiler.
@@ -120,11 +175,13 @@ func goFixture(t *testing.T) string {
 
 // Of each program nearly all stacks must be exactly what the source says. A stack that is
 // cut anywhere does not match.
-func TestTruth(t *testing.T) {
+func TestTruth(t *testing.T) { testTruths(t, truths(t)) }
+
+func testTruths(t *testing.T, list []truth) {
 	const atOnce = 5 // each needs enough samples of two CPUs
 	var batch []*running
 	var all []*running
-	for _, tr := range truths(t) {
+	for _, tr := range list {
 		t.Run("build/"+tr.name, func(t *testing.T) { all = append(all, &running{truth: tr, path: install(t, tr)}) })
 	}
 	for len(all) > 0 {
@@ -213,6 +270,9 @@ func judge(t *testing.T, m *memory, tr truth, pid int) {
 			bad[stack] += n
 		}
 	}
+	for name, line := range tr.lines {
+		checkLine(t, m.ofPID(t, pid), name, line)
+	}
 	if total < 40 {
 		t.Fatalf("%d samples are too few to judge", total)
 	}
@@ -223,6 +283,29 @@ func judge(t *testing.T, m *memory, tr truth, pid int) {
 	}
 	if share < 99 {
 		t.Errorf("%.1f %% of the stacks match %s, want 99 %%", share, tr.want)
+	}
+}
+
+// checkLine wants all places of a function on one line.
+func checkLine(t *testing.T, ps []*pprof.Profile, name string, want int64) {
+	t.Helper()
+	seen := 0
+	for _, p := range ps {
+		for _, s := range p.Sample {
+			for _, l := range s.Location[1:] {
+				for _, line := range l.Line {
+					if line.Function.Name != name {
+						continue
+					}
+					if seen++; line.Line != want {
+						t.Fatalf("%s is at line %d, want %d", name, line.Line, want)
+					}
+				}
+			}
+		}
+	}
+	if seen == 0 {
+		t.Errorf("no sample in %s", name)
 	}
 }
 

@@ -1,7 +1,7 @@
 package agent
 
 import (
-	wire "encoding/binary"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -94,19 +94,19 @@ func (w *window) add(kind profileKind, s *series, st stack, count, amount int64)
 		if l.src == pythonSource {
 			l.addr = w.nameID(st.named[l.addr])
 		}
-		w.key = wire.LittleEndian.AppendUint32(w.key, w.id(l))
+		w.key = binary.LittleEndian.AppendUint32(w.key, w.id(l))
 	}
 	n := len(w.key)
 	w.key = append(w.key, byte(st.guess))
-	w.key = wire.LittleEndian.AppendUint32(w.key, st.extra.thread)
-	w.key = wire.LittleEndian.AppendUint32(w.key, uint32(st.extra.cpu))
-	w.key = wire.LittleEndian.AppendUint32(w.key, st.extra.pid)
+	w.key = binary.LittleEndian.AppendUint32(w.key, st.extra.thread)
+	w.key = binary.LittleEndian.AppendUint32(w.key, uint32(st.extra.cpu))
+	w.key = binary.LittleEndian.AppendUint32(w.key, st.extra.pid)
 	w.key = append(w.key, st.extra.name...)
 	c := ws.stacks[kind][string(w.key)]
 	if c == nil {
 		c = &counted{guess: st.guess, extra: st.extra, locs: make([]uint32, 0, n/4)}
 		for b := w.key[:n]; len(b) > 0; b = b[4:] {
-			c.locs = append(c.locs, wire.LittleEndian.Uint32(b))
+			c.locs = append(c.locs, binary.LittleEndian.Uint32(b))
 		}
 		ws.stacks[kind][string(w.key)] = c
 	}
@@ -155,6 +155,13 @@ func (a *Agent) stackOf(p *process, s *bpf.Sample) stack {
 		st.locs = append(st.locs, l)
 		if i == 0 && l.src.kind == fromFile && l.src.file.isGo && s.LeafWord != 0 {
 			a.guess(p, s, &st)
+		}
+	}
+	if len(s.Python) > 0 && p.walked() {
+		if p.python.merge(&st, s.Python) {
+			a.stats.PythonMerged++
+		} else {
+			a.stats.PythonUnmerged++
 		}
 	}
 	return st

@@ -16,12 +16,12 @@ import (
 type sealed struct {
 	*window
 	ended time.Time
-	files map[*binary]fileView
+	files map[*binaryFile]fileView
 }
 
 // fileView is a copy of what the agent's goroutine knows of a binary.
 type fileView struct {
-	binary *binary
+	binary *binaryFile
 	place  place
 	path   string
 	opened bool
@@ -29,7 +29,7 @@ type fileView struct {
 }
 
 func (w *window) seal(now time.Time) sealed {
-	s := sealed{window: w, ended: now, files: map[*binary]fileView{}}
+	s := sealed{window: w, ended: now, files: map[*binaryFile]fileView{}}
 	for _, l := range w.locs {
 		if b := l.src.file; b != nil {
 			s.files[b] = fileView{binary: b, place: b.place, path: b.path, opened: b.state == opened, contents: b.contents}
@@ -138,7 +138,7 @@ type resolution struct {
 // resolve names all locations of a window, binary by binary.
 func (w *writer) resolve(s sealed) resolution {
 	r := resolution{locs: make([]resolved, len(s.locs))}
-	byFile := map[*binary][]uint64{}
+	byFile := map[*binaryFile][]uint64{}
 	for i, l := range s.locs {
 		r.locs[i] = resolved{addr: l.addr, mapping: -1}
 		if l.src.kind != fromFile {
@@ -150,7 +150,7 @@ func (w *writer) resolve(s sealed) resolution {
 			byFile[v.binary] = append(byFile[v.binary], addr)
 		}
 	}
-	names := map[*binary]*fileNames{}
+	names := map[*binaryFile]*fileNames{}
 	for b, addrs := range byFile {
 		names[b] = w.namer.learn(s.files[b], addrs)
 	}

@@ -18,6 +18,7 @@ import (
 	"math"
 	"math/bits"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -130,9 +131,14 @@ func (s *Sampler) load() error {
 		return fmt.Errorf("set the share of off-CPU waits: %w", err)
 	}
 	if s.config.OffCPU == 0 {
-		// The program is left out rather than not attached: it needs more of the kernel.
-		spec.Programs[kernelProgOffCpu] = &ebpf.ProgramSpec{
-			Type: ebpf.SocketFilter, Instructions: nothing(), License: "GPL",
+		// Left out rather than not attached: they need more of the kernel.
+		leaveOut(spec, kernelProgOffCpu, kernelProgOffCpuPython)
+	}
+	python := tailCallsWithFunctions()
+	if !python {
+		leaveOut(spec, kernelProgSamplePython, kernelProgOffCpuPython)
+		if err := spec.Variables[kernelVarWithPython].Set(uint8(0)); err != nil {
+			return fmt.Errorf("turn Python off: %w", err)
 		}
 	}
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
@@ -141,6 +147,9 @@ func (s *Sampler) load() error {
 			return fmt.Errorf("load programs: the kernel's verifier refuses: %+v", rejected)
 		}
 		return fmt.Errorf("load programs: %w", err)
+	}
+	if err := s.linkPython(python); err != nil {
+		return err
 	}
 	s.tables, err = newTables(&s.objects, s.config.TableBytes/rowBytes)
 	if err != nil {
@@ -151,6 +160,36 @@ func (s *Sampler) load() error {
 		return fmt.Errorf("open the ring buffer: %w", err)
 	}
 	return nil
+}
+
+// leaveOut replaces programs by one that any kernel takes.
+func leaveOut(spec *ebpf.CollectionSpec, names ...string) {
+	for _, name := range names {
+		spec.Programs[name] = &ebpf.ProgramSpec{Type: ebpf.SocketFilter, Instructions: nothing(), License: "GPL"}
+	}
+}
+
+// linkPython names the programs that walk Python's stacks as those to go on with.
+func (s *Sampler) linkPython(possible bool) error {
+	if !possible {
+		return nil
+	}
+	if err := s.objects.AfterSample.Put(uint32(0), s.objects.SamplePython); err != nil {
+		return fmt.Errorf("link the walk of Python's stack: %w", err)
+	}
+	if s.config.OffCPU == 0 {
+		return nil
+	}
+	if err := s.objects.AfterOffCpu.Put(uint32(0), s.objects.OffCpuPython); err != nil {
+		return fmt.Errorf("link the walk of Python's stack off CPU: %w", err)
+	}
+	return nil
+}
+
+// tailCallsWithFunctions says whether a program may have both: on arm64 since Linux 6.0.
+func tailCallsWithFunctions() bool {
+	v, _ := parseRelease(kernelRelease())
+	return runtime.GOARCH == "amd64" || v >= kernel(6, 0)
 }
 
 // Tables is where unwind tables and the mappings of processes go.
@@ -232,6 +271,9 @@ type ProgramCost struct {
 // SampleCost is the cost of the sampling program. Time is measured only while some
 // process holds BPF's run-time statistics open.
 func (s *Sampler) SampleCost() (ProgramCost, error) { return costOf(s.objects.Sample) }
+
+// PythonCost is the cost of the program that walks Python's stacks.
+func (s *Sampler) PythonCost() (ProgramCost, error) { return costOf(s.objects.SamplePython) }
 
 // OffCPUCost is the cost of the program that follows waits.
 func (s *Sampler) OffCPUCost() (ProgramCost, error) { return costOf(s.objects.OffCpu) }

@@ -34,7 +34,7 @@ func open(t testing.TB, c Config) *Sampler {
 func TestVerifierBudget(t *testing.T) {
 	s := open(t, Config{OffCPU: 1})
 	const budget = 50_000
-	for name, cost := range map[string]func() (ProgramCost, error){"sample": s.SampleCost, "off_cpu": s.OffCPUCost} {
+	for name, cost := range map[string]func() (ProgramCost, error){"sample": s.SampleCost, "off_cpu": s.OffCPUCost, "sample_python": s.PythonCost} {
 		c, err := cost()
 		if err != nil {
 			t.Fatal(err)

@@ -98,6 +98,31 @@ const (
 	kernelProcessFlagPROCESS_PYTHON kernelProcessFlag = 2
 )
 
+type kernelPythonEntry uint32
+
+const (
+	kernelPythonEntryENTRY_EVERY    kernelPythonEntry = 0
+	kernelPythonEntryENTRY_IS_ENTRY kernelPythonEntry = 1
+	kernelPythonEntryENTRY_SHIM     kernelPythonEntry = 2
+)
+
+type kernelPythonProcess struct {
+	_                structs.HostLayout
+	Interpreters     uint64
+	Threads          uint32
+	InterpreterNext  uint32
+	ThreadNext       uint32
+	ThreadId         uint32
+	ThreadFrame      uint32
+	CframeFrame      uint32
+	FramePrevious    uint32
+	FrameCode        uint32
+	FrameInstruction uint32
+	InstructionBytes uint32
+	FrameEntry       uint32
+	Entry            uint32
+}
+
 type kernelRa uint32
 
 const (
@@ -168,33 +193,40 @@ const (
 )
 
 type kernelWalkState struct {
-	_       structs.HostLayout
-	Head    kernelRecord
-	Words   [1024]uint64
-	Ip      uint64
-	Sp      uint64
-	Fp      uint64
-	Lr      uint64
-	Leaf    uint32
-	Mapped  uint32
-	Pc      uint64
-	Mapping kernelMapping
-	Row     kernelRow
+	_             structs.HostLayout
+	Head          kernelRecord
+	Words         [1024]uint64
+	Ip            uint64
+	Sp            uint64
+	Fp            uint64
+	Lr            uint64
+	Leaf          uint32
+	Mapped        uint32
+	Pc            uint64
+	Mapping       kernelMapping
+	Row           kernelRow
+	ThreadPointer uint64
+	Frame         uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	kernelMapAfterOffCpu      = "after_off_cpu"
+	kernelMapAfterSample      = "after_sample"
 	kernelMapCounters         = "counters"
 	kernelMapProcesses        = "processes"
+	kernelMapPythons          = "pythons"
 	kernelMapRing             = "ring"
 	kernelMapRows             = "rows"
 	kernelMapTables           = "tables"
 	kernelMapWaiting          = "waiting"
 	kernelMapWalks            = "walks"
 	kernelProgOffCpu          = "off_cpu"
+	kernelProgOffCpuPython    = "off_cpu_python"
 	kernelProgSample          = "sample"
+	kernelProgSamplePython    = "sample_python"
 	kernelVarOffCpuShare      = "off_cpu_share"
 	kernelVarShownCfa         = "shown_cfa"
 	kernelVarShownCounter     = "shown_counter"
@@ -202,9 +234,11 @@ const (
 	kernelVarShownKind        = "shown_kind"
 	kernelVarShownMappingFlag = "shown_mapping_flag"
 	kernelVarShownProcessFlag = "shown_process_flag"
+	kernelVarShownPythonEntry = "shown_python_entry"
 	kernelVarShownRa          = "shown_ra"
 	kernelVarShownStop        = "shown_stop"
 	kernelVarShownWalk        = "shown_walk"
+	kernelVarWithPython       = "with_python"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -249,21 +283,26 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	OffCpu *ebpf.ProgramSpec `ebpf:"off_cpu"`
-	Sample *ebpf.ProgramSpec `ebpf:"sample"`
+	OffCpu       *ebpf.ProgramSpec `ebpf:"off_cpu"`
+	OffCpuPython *ebpf.ProgramSpec `ebpf:"off_cpu_python"`
+	Sample       *ebpf.ProgramSpec `ebpf:"sample"`
+	SamplePython *ebpf.ProgramSpec `ebpf:"sample_python"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Processes *ebpf.MapSpec `ebpf:"processes"`
-	Ring      *ebpf.MapSpec `ebpf:"ring"`
-	Rows      *ebpf.MapSpec `ebpf:"rows"`
-	Tables    *ebpf.MapSpec `ebpf:"tables"`
-	Waiting   *ebpf.MapSpec `ebpf:"waiting"`
-	Walks     *ebpf.MapSpec `ebpf:"walks"`
+	AfterOffCpu *ebpf.MapSpec `ebpf:"after_off_cpu"`
+	AfterSample *ebpf.MapSpec `ebpf:"after_sample"`
+	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Processes   *ebpf.MapSpec `ebpf:"processes"`
+	Pythons     *ebpf.MapSpec `ebpf:"pythons"`
+	Ring        *ebpf.MapSpec `ebpf:"ring"`
+	Rows        *ebpf.MapSpec `ebpf:"rows"`
+	Tables      *ebpf.MapSpec `ebpf:"tables"`
+	Waiting     *ebpf.MapSpec `ebpf:"waiting"`
+	Walks       *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -277,9 +316,11 @@ type kernelVariableSpecs struct {
 	ShownKind        *ebpf.VariableSpec `ebpf:"shown_kind"`
 	ShownMappingFlag *ebpf.VariableSpec `ebpf:"shown_mapping_flag"`
 	ShownProcessFlag *ebpf.VariableSpec `ebpf:"shown_process_flag"`
+	ShownPythonEntry *ebpf.VariableSpec `ebpf:"shown_python_entry"`
 	ShownRa          *ebpf.VariableSpec `ebpf:"shown_ra"`
 	ShownStop        *ebpf.VariableSpec `ebpf:"shown_stop"`
 	ShownWalk        *ebpf.VariableSpec `ebpf:"shown_walk"`
+	WithPython       *ebpf.VariableSpec `ebpf:"with_python"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -302,19 +343,25 @@ func (o *kernelObjects) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Processes *ebpf.Map `ebpf:"processes"`
-	Ring      *ebpf.Map `ebpf:"ring"`
-	Rows      *ebpf.Map `ebpf:"rows"`
-	Tables    *ebpf.Map `ebpf:"tables"`
-	Waiting   *ebpf.Map `ebpf:"waiting"`
-	Walks     *ebpf.Map `ebpf:"walks"`
+	AfterOffCpu *ebpf.Map `ebpf:"after_off_cpu"`
+	AfterSample *ebpf.Map `ebpf:"after_sample"`
+	Counters    *ebpf.Map `ebpf:"counters"`
+	Processes   *ebpf.Map `ebpf:"processes"`
+	Pythons     *ebpf.Map `ebpf:"pythons"`
+	Ring        *ebpf.Map `ebpf:"ring"`
+	Rows        *ebpf.Map `ebpf:"rows"`
+	Tables      *ebpf.Map `ebpf:"tables"`
+	Waiting     *ebpf.Map `ebpf:"waiting"`
+	Walks       *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *kernelMaps) Close() error {
 	return _KernelClose(
+		m.AfterOffCpu,
+		m.AfterSample,
 		m.Counters,
 		m.Processes,
+		m.Pythons,
 		m.Ring,
 		m.Rows,
 		m.Tables,
@@ -334,23 +381,29 @@ type kernelVariables struct {
 	ShownKind        *ebpf.Variable `ebpf:"shown_kind"`
 	ShownMappingFlag *ebpf.Variable `ebpf:"shown_mapping_flag"`
 	ShownProcessFlag *ebpf.Variable `ebpf:"shown_process_flag"`
+	ShownPythonEntry *ebpf.Variable `ebpf:"shown_python_entry"`
 	ShownRa          *ebpf.Variable `ebpf:"shown_ra"`
 	ShownStop        *ebpf.Variable `ebpf:"shown_stop"`
 	ShownWalk        *ebpf.Variable `ebpf:"shown_walk"`
+	WithPython       *ebpf.Variable `ebpf:"with_python"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	OffCpu *ebpf.Program `ebpf:"off_cpu"`
-	Sample *ebpf.Program `ebpf:"sample"`
+	OffCpu       *ebpf.Program `ebpf:"off_cpu"`
+	OffCpuPython *ebpf.Program `ebpf:"off_cpu_python"`
+	Sample       *ebpf.Program `ebpf:"sample"`
+	SamplePython *ebpf.Program `ebpf:"sample_python"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
 		p.OffCpu,
+		p.OffCpuPython,
 		p.Sample,
+		p.SamplePython,
 	)
 }
 

@@ -54,8 +54,9 @@ func (s Stop) String() string {
 
 // PythonFrame is one frame of CPython's own stack.
 type PythonFrame struct {
-	Code        uint64 // address of the code object; 0 for the frame that C pushed when it called in
+	Code        uint64 // address of the code object
 	Instruction uint64 // the last instruction: an address or an index, as the version has it
+	Entry       bool   // C has called in here: one run of the interpreter's loop ends with this frame
 }
 
 // Sample is one stack. Addresses are those of the process; all but the topmost are return
@@ -141,8 +142,10 @@ func decodeSample(b []byte) (*Sample, error) {
 	name, _, _ := bytes.Cut(r.Comm[:], []byte{0})
 	s.Comm = string(name)
 	for i := range python {
+		const entry = 1 << 63
+		code := binary.LittleEndian.Uint64(words[16*i:])
 		s.Python = append(s.Python, PythonFrame{
-			Code:        binary.LittleEndian.Uint64(words[16*i:]),
+			Code: code &^ entry, Entry: code&entry != 0,
 			Instruction: binary.LittleEndian.Uint64(words[16*i+8:]),
 		})
 	}

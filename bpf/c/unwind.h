@@ -17,6 +17,8 @@ struct walk_state {
 	u64 pc;     /* what is looked up for ip */
 	struct mapping mapping;
 	struct row row;
+	u64 thread_pointer; /* of Python's walk */
+	u64 frame;
 };
 enum slot {
 	SLOT_SAMPLE,
