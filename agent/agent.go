@@ -40,17 +40,25 @@ const (
 
 // Config says what to profile. Its zero fields mean the defaults.
 type Config struct {
-	Node       string         // the label node; required
-	Window     time.Duration  // what one profile covers; 0 means 10 s. Shorter is seen sooner and costs more bytes
-	Unwind     Unwind         // "" means auto
-	Sampler    bpf.Config     // how often, how much memory, off-CPU
-	External   profile.Labels // added to all series
-	IncludeEnv []string       // environment variables of processes that become labels, lower case
-	Thread     bool           // sample labels thread_id and thread_name
-	CPU        bool           // sample label cpu
-	PID        bool           // sample label pid
-	Root       string         // the host's root folder when the agent sees it elsewhere; "" means /
-	Observer   Observer
+	Node     string         // the label node; required
+	Window   time.Duration  // what one profile covers; 0 means 10 s. Shorter is seen sooner and costs more bytes
+	Unwind   Unwind         // "" means auto
+	Sampler  bpf.Config     // how often, how much memory, off-CPU
+	External profile.Labels // added to all series
+	Root     string         // the host's root folder when the agent sees it elsewhere; "" means /
+	Observer Observer
+
+	// IncludeEnv are environment variables of processes that become labels, in lower case.
+	IncludeEnv []string
+
+	// Relabel changes a process' labels when it is first sampled. What it does not keep, the
+	// kernel drops from then on. nil keeps all.
+	Relabel func(profile.Labels) (_ profile.Labels, keep bool)
+
+	// Labels of single samples. Each makes more distinct samples, and profiles larger.
+	Thread bool // thread_id and thread_name
+	CPU    bool // cpu
+	PID    bool // pid
 }
 
 // Observer hears what is worth a log line. Its zero value hears nothing.
@@ -88,6 +96,7 @@ type Stats struct {
 	Complete       uint64 // of them, those whose stack is whole
 	Kernels        uint64 // of them, those of kernel threads
 	ByStop         map[string]uint64
+	Dropped        uint64 // by relabelling, before the kernel knew
 	EventsLost     uint64 // process events; mappings are read again after each loss
 	UnknownLeaf    uint64 // samples whose topmost user address is in no mapping
 	PythonMerged   uint64 // samples whose Python stack fits its native one
@@ -164,6 +173,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	stop := a.processes.binaries.start()
 	defer stop()
 	a.writer.start(ctx)
+	err := a.loop(ctx)
+	a.writer.finish(a.window.seal(time.Now()))
+	return errors.Join(err, a.sampler.Close())
+}
+
+func (a *Agent) loop(ctx context.Context) error {
 	tick := time.NewTicker(cycle)
 	defer tick.Stop()
 	flush := time.NewTicker(a.config.Window)
@@ -173,16 +188,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			err := a.turn(0)
-			a.writer.finish(a.window.seal(time.Now()))
-			return errors.Join(err, a.sampler.Close())
+			return a.turn(0)
 		case <-tick.C:
 			if err := a.turn(margin); err != nil {
-				return errors.Join(err, a.sampler.Close())
+				return err
 			}
 		case <-flush.C:
-			if a.writer.offer(a.window.seal(time.Now())) {
-				a.window = newWindow(time.Now())
+			if now := time.Now(); a.writer.offer(a.window.seal(now)) {
+				a.window = newWindow(now)
 			}
 		case <-sweep.C:
 			a.config.Observer.failed(a.sampler.FollowCPUs())
@@ -225,9 +238,14 @@ func (a *Agent) sample(s *bpf.Sample) {
 		return
 	}
 	p := a.processes.of(s)
+	to := a.processes.seriesOf(p)
+	if to == nil {
+		a.stats.Dropped++
+		return
+	}
 	st := a.stackOf(p, s)
 	if s.Kind == bpf.Blocked {
-		a.blocked(s, p, st)
+		a.blocked(s, to, st)
 		return
 	}
 	a.stats.Samples++
@@ -238,7 +256,7 @@ func (a *Agent) sample(s *bpf.Sample) {
 	if s.Stop.Complete() {
 		a.stats.Complete++
 	}
-	a.window.add(onCPU, p.series(a.config), st, 1, int64(a.sampler.Period()))
+	a.window.add(onCPU, to, st, 1, int64(a.sampler.Period()))
 }
 
 // Stats asks a running agent.

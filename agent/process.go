@@ -25,6 +25,7 @@ type process struct {
 	mappings []mapping
 	sampled  bool // at least once: its binaries are worth opening
 	dirty    bool // its mappings are to be published
+	headless bool // its first thread has ended before the others
 	drop     bool
 	known    *series // what its samples are added to; nil when labels are to be made again
 	python   *python // CPython, when it was found
@@ -136,7 +137,6 @@ func (ps *processes) fork(e bpf.Event) {
 	p := &process{pid: e.PID, parent: e.Parent}
 	if parent := ps.byPID[e.Parent]; parent != nil {
 		p.comm, p.exe, p.cgroup, p.mappings = parent.comm, parent.exe, parent.cgroup, parent.mappings
-		p.drop = parent.drop
 	}
 	ps.byPID[e.PID] = p
 	ps.markDirty(p)
@@ -182,17 +182,25 @@ func insert(mappings []mapping, m mapping) []mapping {
 // exited frees a process whose last thread has ended. Its first thread may end long before.
 func (ps *processes) exited(e bpf.Event) {
 	p := ps.byPID[e.PID]
-	if p == nil {
+	if p == nil || e.TID != e.PID && !p.headless {
 		return
 	}
-	if threads, err := os.ReadDir(procPath(e.PID, "task")); err == nil {
-		for _, t := range threads {
-			if tid, err := strconv.ParseUint(t.Name(), 10, 32); err == nil && uint32(tid) != e.TID && !threadEnded(e.PID, uint32(tid)) {
-				return
-			}
-		}
+	p.headless = ps.threadLeft(e)
+	if !p.headless {
+		ps.remove(p)
 	}
-	ps.remove(p)
+}
+
+// threadLeft says whether the process of a thread that has ended still has another.
+func (ps *processes) threadLeft(e bpf.Event) bool {
+	threads, err := os.ReadDir(procPath(e.PID, "task"))
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(threads, func(t os.DirEntry) bool {
+		tid, err := strconv.ParseUint(t.Name(), 10, 32)
+		return err == nil && uint32(tid) != e.TID && !threadEnded(e.PID, uint32(tid))
+	})
 }
 
 func (ps *processes) remove(p *process) {
@@ -331,19 +339,28 @@ func (ps *processes) inspect(p *process) {
 	ps.findPython(p)
 }
 
-// series is what the process' samples belong to.
-func (p *process) series(c Config) *series {
-	if p.known == nil {
-		ls, err := labelsOf(p, c)
-		if err != nil {
-			c.Observer.failed(err)
-			ls, _ = profile.NewLabels(profile.Label{Name: "node", Value: c.Node})
-		}
-		p.known = &series{labels: ls, made: time.Now()}
-	} else if time.Since(p.known.made) > labelTTL {
-		// A process may be moved to another cgroup.
-		p.read, p.known = false, nil
-		return p.series(c)
+// seriesOf is what a process' samples belong to, or nil when nobody wants them: then the
+// kernel is told to drop the next ones.
+func (ps *processes) seriesOf(p *process) *series {
+	if p.known != nil && time.Since(p.known.made) > labelTTL {
+		p.read, p.known = false, nil // it may have been moved to another cgroup
 	}
+	if p.known != nil || p.drop {
+		return p.known
+	}
+	ls, err := labelsOf(p, ps.config)
+	if err != nil {
+		ps.config.Observer.failed(err)
+		ls, _ = profile.NewLabels(profile.Label{Name: "node", Value: ps.config.Node})
+	}
+	if ps.config.Relabel != nil {
+		var keep bool
+		if ls, keep = ps.config.Relabel(ls); !keep {
+			p.drop = true
+			ps.markDirty(p)
+			return nil
+		}
+	}
+	p.known = &series{labels: ls, made: time.Now()}
 	return p.known
 }

@@ -77,7 +77,7 @@ func truths(t *testing.T) []truth {
 	}
 	spin := "(leaf_spin|" + memset + ")"
 	chain := down(spin, "f5", "f4", "f3", "f2", "f1")
-	callback := down(spin, "f5", `f4;(compare;)?((\w*msort\w*|\w*qsort\w*);)*f3`, "f2", "f1")
+	callback := down(spin, "f5", `f4;(compare;)?([\w.]*(msort|qsort)[\w.]*;)*f3`, "f2", "f1")
 	return []truth{
 		{name: "no frame pointers", build: c("chain.c", "-O2", "-fomit-frame-pointer"), want: chain},
 		{name: "frame pointers", build: c("chain.c", "-O2", "-fno-omit-frame-pointer"), want: chain},

@@ -225,12 +225,12 @@ type wait struct {
 // maxWaits bounds the threads that are followed at a time.
 const maxWaits = 1 << 14
 
-func (a *Agent) blocked(s *bpf.Sample, p *process, st stack) {
+func (a *Agent) blocked(s *bpf.Sample, to *series, st stack) {
 	if len(a.waits) >= maxWaits {
 		a.stats.WaitsForgotten++
 		return
 	}
-	a.waits[s.TID] = wait{since: s.Time, series: p.series(a.config), stack: st}
+	a.waits[s.TID] = wait{since: s.Time, series: to, stack: st}
 }
 
 // woken counts a wait. A share of them is followed, so each stands for several.

@@ -47,6 +47,8 @@ type writer struct {
 	sink    Sink
 	windows chan sealed
 	done    chan struct{}
+	ctx     context.Context
+	cancel  context.CancelFunc
 	written atomic.Uint64
 	lost    atomic.Uint64
 	kernel  string // build ID
@@ -67,11 +69,13 @@ func kernelBuildID() string {
 	return hex.EncodeToString(symbols.FindBuildID(b))
 }
 
+// start writes windows until finish, even when ctx is done before.
 func (w *writer) start(ctx context.Context) {
+	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(w.done)
 		for s := range w.windows {
-			w.write(ctx, s)
+			w.write(w.ctx, s)
 		}
 	}()
 }
@@ -87,15 +91,16 @@ func (w *writer) offer(s sealed) bool {
 	}
 }
 
-// finish writes the last window and waits until all are written. The agent's context may
-// be done by then; what was sampled is worth some seconds more.
+// finish writes the last window and waits until all are written, but not for long: a sink
+// that hangs must not keep the agent from ending.
 func (w *writer) finish(s sealed) {
+	const grace = 10 * time.Second
+	timer := time.AfterFunc(grace, w.cancel)
+	defer timer.Stop()
+	defer w.cancel()
+	w.windows <- s
 	close(w.windows)
 	<-w.done
-	const grace = 10 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	w.write(ctx, s)
 }
 
 func (w *writer) write(ctx context.Context, s sealed) {

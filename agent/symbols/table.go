@@ -18,6 +18,7 @@ import (
 type symbol struct {
 	value, size uint64
 	name        uint32
+	section     uint16
 	rank        uint8 // of two with the same start the lower is shown
 }
 
@@ -64,10 +65,11 @@ func decodeSymbol(b []byte) (symbol, bool) {
 		return symbol{}, false
 	}
 	s := symbol{
-		name:  binary.LittleEndian.Uint32(b),
-		value: binary.LittleEndian.Uint64(b[8:]),
-		size:  binary.LittleEndian.Uint64(b[16:]),
-		rank:  1,
+		name:    binary.LittleEndian.Uint32(b),
+		value:   binary.LittleEndian.Uint64(b[8:]),
+		size:    binary.LittleEndian.Uint64(b[16:]),
+		section: binary.LittleEndian.Uint16(b[6:]),
+		rank:    1,
 	}
 	if bind == elf.STB_GLOBAL {
 		s.rank = 0
@@ -147,11 +149,17 @@ func (q *query) ask(f *elf.File, kind elf.SectionType) {
 	})
 	slices.SortFunc(sizeless, func(a, b symbol) int { return cmp.Compare(a.value, b.value) })
 	for i, s := range sizeless {
-		s.size = 1 << 16 // not further, even when nothing follows
+		if int(s.section) >= len(f.Sections) {
+			continue
+		}
+		section := f.Sections[s.section]
+		s.size = section.Addr + section.Size - s.value // not beyond its section, nor the next symbol
 		if i+1 < len(sizeless) {
 			s.size = min(s.size, sizeless[i+1].value-s.value)
 		}
-		q.offer(s)
+		if s.value >= section.Addr && s.value < section.Addr+section.Size {
+			q.offer(s)
+		}
 	}
 	for i := range q.addrs {
 		w := &q.addrs[i]

@@ -1,0 +1,133 @@
+package agent
+
+import (
+	"math"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coldframe/coldframe/bpf"
+)
+
+// Threads that only wait account for all of their time, where they wait.
+func TestOffCPU(t *testing.T) {
+	path := compile(t, testdata+"waits.c", "cf_waits", "gcc", "-O2", "-pthread")
+	start(t, path)
+	m, s := run(t, Config{Window: time.Second, Sampler: bpf.Config{OffCPU: 1}}, 6*time.Second)
+	if s.Kernel.OffCPULost != 0 {
+		t.Errorf("%d waits lost", s.Kernel.OffCPULost)
+	}
+	by := map[string]int64{}
+	var total, wall int64
+	for _, p := range m.of(t, "off_cpu", "cf_waits") {
+		wall += p.DurationNanos
+		for _, x := range p.Sample {
+			total += x.Value[1]
+			stack := ""
+			for _, l := range x.Location {
+				for _, line := range l.Line {
+					stack += line.Function.Name + ";"
+				}
+			}
+			for _, f := range []string{"slow", "fast", "locked"} {
+				if strings.Contains(stack, ";"+f+";") {
+					by[f] += x.Value[1]
+				}
+			}
+		}
+	}
+	share := float64(total) / float64(2*wall)
+	t.Logf("%.1f %% of two threads' time is accounted for, by function: %v; %d waits", 100*share, by, s.Waits)
+	if share < 0.95 || share > 1.02 {
+		t.Errorf("%.1f %% of the time of two waiting threads", 100*share)
+	}
+	if r := float64(by["slow"]) / float64(by["fast"]); r < 3 || r > 5 {
+		t.Errorf("slow waits %.1f times as long as fast, want 4", r)
+	}
+}
+
+// The addresses of processes that live for milliseconds are found in their mappings, and
+// nothing is kept of them.
+func TestChurn(t *testing.T) {
+	source := testdata + "chain.c"
+	script := "while :; do gcc -O1 -c -o /dev/null " + source + "; ls / >/dev/null; perl -e 1; done"
+	cmd := exec.Command("bash", "-c", script)
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	m, s := run(t, Config{Window: 2 * time.Second, Sampler: bpf.Config{Frequency: 199}}, 8*time.Second)
+	user := s.Samples - s.Kernels
+	unknown := 100 * float64(s.UnknownLeaf) / float64(user)
+	var leaves, named int
+	for _, comm := range []string{"cc1", "gcc", "as", "ls", "perl", "bash"} {
+		for _, p := range m.of(t, "process_cpu", comm) {
+			for _, x := range p.Sample {
+				leaves++
+				if len(x.Location) > 0 && len(x.Location[0].Line) > 0 {
+					named++
+				}
+			}
+		}
+	}
+	t.Logf("%d samples, %.2f %% of user leaves in no mapping; of %d stacks %d leaves have names; %+v", s.Samples, unknown, leaves, named, s)
+	if unknown > 2 {
+		t.Errorf("%.1f %% of leaf addresses are in no mapping", unknown)
+	}
+	if leaves == 0 || named*100 < leaves*50 {
+		t.Errorf("%d of %d leaves have names", named, leaves)
+	}
+	if s.EventsLost != 0 || s.Kernel.RingFull != 0 {
+		t.Errorf("lost: %d events, %d samples", s.EventsLost, s.Kernel.RingFull)
+	}
+	if alive := len(listProcesses()); s.Processes > alive+50 {
+		t.Errorf("%d processes are kept where %d run", s.Processes, alive)
+	}
+}
+
+// Time is where the program spends it: heavy three times as much as light.
+func TestShares(t *testing.T) {
+	path := compile(t, testdata+"ratio.c", "cf_ratio", "gcc", "-O2")
+	start(t, path)
+	m, _ := run(t, Config{Window: time.Second, Sampler: bpf.Config{Frequency: 499}}, 5*time.Second)
+	var heavy, light float64
+	for stack, n := range folded(m.of(t, "process_cpu", "cf_ratio")) {
+		switch {
+		case strings.Contains(stack, "heavy;"):
+			heavy += float64(n)
+		case strings.Contains(stack, "light;"):
+			light += float64(n)
+		}
+	}
+	n := heavy + light
+	sigma := 3 * 0.433 * math.Sqrt(n) // √(p(1-p)n) with p = ¾
+	t.Logf("%.0f heavy, %.0f light", heavy, light)
+	if n < 100 || heavy < 0.75*n-sigma || heavy > 0.75*n+sigma {
+		t.Errorf("%.0f of %.0f samples in heavy, want three quarters ± %.0f", heavy, n, sigma)
+	}
+}
+
+// FP alone misses no whole stack where frame pointers are.
+func TestFramePointersOnly(t *testing.T) {
+	path := compile(t, testdata+"chain.c", "cf_fp", "gcc", "-O1", "-fno-omit-frame-pointer", "-static")
+	start(t, path)
+	m, s := run(t, Config{Unwind: UnwindFP, Window: time.Second}, 4*time.Second)
+	if s.TableRows != 0 || s.Kernel.TableSteps != 0 {
+		t.Errorf("unwind tables were used: %d rows, %d steps", s.TableRows, s.Kernel.TableSteps)
+	}
+	var good, total int64
+	for stack, n := range folded(m.of(t, "process_cpu", "cf_fp")) {
+		total += n
+		if strings.Contains(stack, "f4;f3;f2;f1;main") {
+			good += n
+		}
+	}
+	t.Logf("%d of %d stacks are whole by frame pointers", good, total)
+	if total == 0 || good*100 < total*90 {
+		t.Errorf("%d of %d stacks are whole by frame pointers", good, total)
+	}
+}
