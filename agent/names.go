@@ -58,7 +58,7 @@ type namer struct {
 // fileNames are answers of one binary.
 type fileNames struct {
 	frames    map[uint64][]symbols.Frame // nil when there is no name
-	frameless map[uint64]bool            // of Go's
+	frameless map[uint64]bool            // of Go's leaves
 	asked     time.Time
 }
 
@@ -88,8 +88,9 @@ func (n *namer) kernelFrames(addr uint64) []symbols.Frame {
 	return n.kernel.Resolve(addr)
 }
 
-// learn asks a binary's file for all addresses that have no answer yet.
-func (n *namer) learn(v fileView, addrs []uint64) *fileNames {
+// learn asks a binary's file for all addresses that have no answer yet, and whether there
+// are frames at those of Go leaves.
+func (n *namer) learn(v fileView, addrs, leaves []uint64) *fileNames {
 	f := n.files[v.binary]
 	if f == nil || len(f.frames)+len(addrs) > maxNames {
 		f = &fileNames{frames: map[uint64][]symbols.Frame{}, frameless: map[uint64]bool{}}
@@ -102,7 +103,13 @@ func (n *namer) learn(v fileView, addrs []uint64) *fileNames {
 			missing = append(missing, a)
 		}
 	}
-	if len(missing) == 0 {
+	var doubtful []uint64
+	for _, a := range leaves {
+		if _, ok := f.frameless[a]; !ok {
+			doubtful = append(doubtful, a)
+		}
+	}
+	if len(missing) == 0 && len(doubtful) == 0 {
 		return f
 	}
 	r, size, c, err := n.binaries.open(v.place, v.path)
@@ -117,9 +124,9 @@ func (n *namer) learn(v fileView, addrs []uint64) *fileNames {
 	frames := file.Resolve(missing, filepath.Dir(v.path), debugOpener(v.place.pid))
 	for i, a := range missing {
 		f.frames[a] = frames[i]
-		if v.isGo {
-			f.frameless[a] = file.Frameless(a)
-		}
+	}
+	for _, a := range doubtful {
+		f.frameless[a] = file.Frameless(a)
 	}
 	return f
 }

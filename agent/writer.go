@@ -126,7 +126,7 @@ func (w *writer) write(ctx context.Context, s sealed) {
 	w.namer.prune()
 }
 
-// place is where a location lies and what is there.
+// resolved is where a location lies and what is there.
 type resolved struct {
 	addr      uint64 // in the file, where it is one
 	mapping   int32  // position in resolution.mappings, -1 without
@@ -155,9 +155,10 @@ func (w *writer) resolve(s sealed) resolution {
 			byFile[v.binary] = append(byFile[v.binary], addr)
 		}
 	}
+	leaves := s.leaves(r)
 	names := map[*binaryFile]*fileNames{}
 	for b, addrs := range byFile {
-		names[b] = w.namer.learn(s.files[b], addrs)
+		names[b] = w.namer.learn(s.files[b], addrs, leaves[b])
 	}
 	at := map[mappingKey]int32{}
 	for i, l := range s.locs {
@@ -180,6 +181,26 @@ func (w *writer) resolve(s sealed) resolution {
 		}
 	}
 	return r
+}
+
+// leaves are the addresses of Go functions that may have no frame.
+func (s sealed) leaves(r resolution) map[*binaryFile][]uint64 {
+	found := map[*binaryFile][]uint64{}
+	seen := map[uint32]bool{}
+	for _, ws := range s.series {
+		for _, stacks := range ws.stacks {
+			for _, c := range stacks {
+				if c.guess < 1 || seen[c.locs[c.guess-1]] {
+					continue
+				}
+				leaf := c.locs[c.guess-1]
+				seen[leaf] = true
+				b := s.locs[leaf].src.file
+				found[b] = append(found[b], r.locs[leaf].addr)
+			}
+		}
+	}
+	return found
 }
 
 // address turns a position in the file into an address, where that was not done before.

@@ -26,20 +26,19 @@ type Binary struct {
 	Segments []Segment // the executable ones
 
 	file  *elf.File
-	r     io.ReaderAt
 	goTab *goTable // nil when it is not a Go binary
 }
 
 // NewBinary reads the headers of the ELF file of size bytes behind r.
 func NewBinary(r io.ReaderAt, size int64) (*Binary, error) {
-	f, err := elf.NewFile(r)
+	f, err := elf.NewFile(newBlocks(r))
 	if err != nil {
 		return nil, fmt.Errorf("read ELF headers: %w", err)
 	}
 	if f.Class != elf.ELFCLASS64 || f.Data != elf.ELFDATA2LSB {
 		return nil, fmt.Errorf("ELF file is %s, %s: want 64 bits, little endian", f.Class, f.Data)
 	}
-	b := &Binary{Machine: f.Machine, file: f, r: r}
+	b := &Binary{Machine: f.Machine, file: f}
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 {
 			b.Segments = append(b.Segments, Segment{p.Off, p.Vaddr, p.Filesz})
