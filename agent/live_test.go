@@ -5,7 +5,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -115,6 +117,115 @@ func TestShares(t *testing.T) {
 	if n < 100 || heavy < 0.75*n-sigma || heavy > 0.75*n+sigma {
 		t.Errorf("%.0f of %.0f samples in heavy, want three quarters ± %.0f", heavy, n, sigma)
 	}
+}
+
+// A reader of /dev/zero shows the kernel's functions above its own.
+func TestKernelStack(t *testing.T) {
+	path := compile(t, testdata+"chain.c", "cf_read", "gcc", "-O2")
+	start(t, path, "1")
+	m, _ := run(t, Config{Window: time.Second}, 3*time.Second)
+	var in, total int64
+	for _, p := range m.of(t, "process_cpu", "cf_read") {
+		for _, s := range p.Sample {
+			total += s.Value[0]
+			stack := ""
+			for _, l := range s.Location {
+				for _, line := range l.Line {
+					stack += line.Function.Name + ";"
+				}
+			}
+			if strings.Contains(stack, "vfs_read;") && strings.Contains(stack, ";leaf_sys;") {
+				in += s.Value[0]
+			}
+		}
+	}
+	t.Logf("%d of %d samples in vfs_read", in, total)
+	if total == 0 || in*2 < total {
+		t.Errorf("%d of %d samples show vfs_read called by leaf_sys", in, total)
+	}
+}
+
+// A reader that stalls loses nothing: the ring holds five seconds.
+func TestStall(t *testing.T) {
+	start(t, compile(t, testdata+"ratio.c", "cf_stall", "gcc", "-O2"))
+	a, err := New(Config{Node: "testnode"}, &memory{})
+	if err != nil {
+		t.Skip(err)
+	}
+	time.Sleep(5 * time.Second) // nobody reads
+	if err := a.turn(0); err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.sampler.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d samples after the stall, %d events lost", a.stats.Samples, a.stats.EventsLost)
+	if c.RingFull != 0 || a.stats.EventsLost != 0 || a.stats.Samples < 99 {
+		t.Errorf("%d samples lost, %d events lost, %d seen", c.RingFull, a.stats.EventsLost, a.stats.Samples)
+	}
+	if err := a.sampler.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Of a process that runs for long the walk is what perf finds by copying stacks and
+// unwinding them with DWARF.
+func TestAgreesWithPerf(t *testing.T) {
+	perf, err := exec.LookPath("perf")
+	if err != nil {
+		missing(t, err)
+	}
+	cmd := start(t, compile(t, testdata+"chain.c", "cf_perf", "gcc", "-O2"), "2")
+	pid := strconv.Itoa(cmd.Process.Pid)
+	data := filepath.Join(t.TempDir(), "perf.data")
+	if b, err := exec.CommandContext(t.Context(), perf, "record", "-q", "-e", "cpu-clock:u", "-F", "199", "--call-graph", "dwarf", "-p", pid, "-o", data, "--", "sleep", "3").CombinedOutput(); err != nil {
+		t.Skipf("perf: %v\n%s", err, b)
+	}
+	out, err := exec.CommandContext(t.Context(), perf, "script", "--no-inline", "-i", data, "-F", "comm,ip,sym").Output()
+	if err != nil {
+		t.Skip(err)
+	}
+	theirs := map[string]int64{}
+	for text := range strings.SplitSeq(strings.TrimSpace(string(out)), "cf_perf") {
+		var names []string
+		for line := range strings.Lines(text) {
+			if f := strings.Fields(line); len(f) == 2 {
+				names = append(names, f[1])
+			}
+		}
+		if len(names) > 0 {
+			theirs[own(names)]++
+		}
+	}
+	m, _ := run(t, Config{Window: time.Second, Sampler: bpf.Config{Frequency: 199}}, 4*time.Second)
+	ours := folded(m.of(t, "process_cpu", "cf_perf"))
+	var total, known int64
+	for stack, n := range ours {
+		total += n
+		stack = own(strings.Split(stack, ";"))
+		if theirs[stack] > 0 {
+			known += n
+		} else {
+			t.Logf("%d × only ours: %s", n, stack)
+		}
+	}
+	t.Logf("%d of our %d samples have a stack that perf saw, too; it saw %d different ones", known, total, len(theirs))
+	if total == 0 || known*100 < total*90 {
+		t.Errorf("%d of %d samples have a stack that perf saw", known, total)
+	}
+}
+
+// own keeps the names of the program's functions and the places of all others, for which
+// libc and its debug file have different names.
+func own(names []string) string {
+	kept := slices.Clone(names)
+	for i, n := range kept {
+		if !slices.Contains([]string{"leaf_spin", "f1", "f2", "f3", "f4", "f5", "compare", "main", "_start"}, n) {
+			kept[i] = "."
+		}
+	}
+	return strings.Join(kept, ";")
 }
 
 // FP alone misses no whole stack where frame pointers are.

@@ -23,6 +23,7 @@ type process struct {
 	cgroup   string // as /proc/PID/cgroup has it; inherited at fork, read when first needed
 	read     bool   // cgroup is the process' own
 	mappings []mapping
+	counted  int  // mappings there were when /proc was last asked
 	sampled  bool // at least once: its binaries are worth opening
 	dirty    bool // its mappings are to be published
 	headless bool // its first thread has ended before the others
@@ -152,8 +153,16 @@ func (ps *processes) mapped(e bpf.Event) {
 		p.exe = e.Path
 	}
 	p.mappings = insert(p.mappings, m)
+	if len(p.mappings) > max(fewMappings, 2*p.counted) {
+		// Nobody tells of what is unmapped, and just-in-time compilers unmap much.
+		ps.readMaps(p)
+		p.counted = len(p.mappings)
+	}
 	ps.markDirty(p)
 }
+
+// fewMappings is how many executable mappings a process may gather before they are counted.
+const fewMappings = 512
 
 // insert returns mappings with m in its place and what it covers cut away.
 func insert(mappings []mapping, m mapping) []mapping {

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,8 +26,9 @@ type truth struct {
 	args  []string
 	// want matches whole stacks, leaf first, as "leaf;caller;…;root", user frames only.
 	want   string
-	before func(t *testing.T) // builds what else it needs
-	lines  map[string]int64   // where functions call the next
+	before func(t *testing.T)          // builds what else it needs
+	after  func(t *testing.T, pid int) // runs beside it
+	lines  map[string]int64            // where functions call the next
 }
 
 func c(source string, flags ...string) func(*testing.T) string {
@@ -59,10 +61,10 @@ func missing(t *testing.T, err error) {
 // f3 has f2 and f1 below it, and no f4 above.
 func down(chain ...string) string {
 	p := ""
-	for _, f := range chain[:len(chain)-1] {
+	for _, f := range chain {
 		p = "(" + p + f + ";)?"
 	}
-	return "^" + p + chain[len(chain)-1] + `;main;__libc_start_call_main;__libc_start_main(_impl)?;_start$`
+	return "^" + p + `main;__libc_start_call_main;__libc_start_main(_impl)?;_start$`
 }
 
 const (
@@ -90,9 +92,10 @@ func truths(t *testing.T) []truth {
 		{name: "dlopen", build: c("calls.c", "-O2"), args: []string{"3", scratch + "/lib.so"}, want: down("lib_leaf", "lib_middle", "lib_entry"), before: buildLibrary},
 		{name: "no unwind tables", build: c("chain.c", "-O2", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables"), want: `;main;__libc_start_call_main`},
 		{name: "rust", build: tool("rs.rs", "rustc", "-O"), want: `(^|;)(rs|fixture)::(leaf|r1|r2|r3).*main;.*__libc_start_call_main;.*_start$`},
-		{name: "c++ exceptions", build: tool("throw.cc", "g++", "-O2"), want: `(^|;)work::caught;main;__libc_start_call_main;.*_start$`},
+		{name: "c++ exceptions", build: tool("throw.cc", "g++", "-O2"), want: `(^|;)(work::caught|[^;]*cxa[^;]*|_Unwind_DeleteException|\?);main;__libc_start_call_main;.*_start$`},
 		{name: "go", build: goFixture, want: `^main\.leaf;main\.inlined;main\.g3;main\.g2;main\.g1;main\.main;runtime\.main;runtime\.goexit$` + goOther},
 		{name: "go in system calls", build: goFixture, args: []string{"1"}, want: `(^|;)main\.main;runtime\.main;runtime\.goexit$` + goOther},
+		{name: "java with a perf map", build: java, args: []string{"-XX:+PreserveFramePointer", "-cp", scratch, "J"}, after: perfMap, want: `^(\w+ J\.leaf\(.*;)?.*J\.(main|j1)\(.*;(clone3?|__clone3?)$|^[^J]*;(clone3?|__clone3?)$`},
 		{name: "java", build: java, args: []string{"-XX:+PreserveFramePointer", "-Xint", "-cp", scratch, "J"}, want: `;(clone3?|__clone3?)$`},
 		{name: "node", build: interpreter("node"), args: []string{"--perf-basic-prof", here + "/n.js"}, want: `(leaf|j3).* .*n\.js.*_start$|;(_start|clone3?|__clone3?)$`},
 	}
@@ -135,6 +138,21 @@ func TestPython(t *testing.T) {
 	if len(all) == 0 {
 		missing(t, errors.New("no Python 3.8 or newer"))
 	}
+	for _, tr := range slices.Clone(all) {
+		tr.lines = nil
+		if strings.HasPrefix(tr.name, "python 3.11") || strings.HasPrefix(tr.name, "python 3.13") {
+			tr.args = []string{here + "/threads.py"}
+			tr.name += ", threads"
+			tr.want = `(^|;)(t|K\.meth|work_re|work_json|<module>|Thread\.run);.*(__libc_start_call_main;.*_start|clone3?)$|;(_start|clone3?)$`
+			all = append(all, tr)
+		}
+		if strings.HasPrefix(tr.name, "python 3.12") {
+			tr.args = []string{"-X", "perf", here + "/p.py"}
+			tr.name += ", trampolines"
+			tr.want = `py::leaf:.*py::p3:.*py::p2:.*py::p1:.*py::<module>:.*_start$|^([^;]*;)*?(py::p3:.*)?py::p2:.*py::p1:.*py::<module>:.*_start$`
+			all = append(all, tr)
+		}
+	}
 	testTruths(t, all)
 }
 
@@ -148,6 +166,14 @@ func java(t *testing.T) string {
 		t.Fatalf("%v\n%s", err, b)
 	}
 	return interpreter("java")(t)
+}
+
+// perfMap lets a running Java machine write down where its code is, once it has compiled it.
+func perfMap(t *testing.T, pid int) {
+	time.Sleep(2 * time.Second)
+	if b, err := exec.Command("jcmd", strconv.Itoa(pid), "Compiler.perfmap").CombinedOutput(); err != nil {
+		t.Logf("jcmd: %v\n%s", err, b)
+	}
 }
 
 // tool builds a source with any compiler.
@@ -188,6 +214,11 @@ func testTruths(t *testing.T, list []truth) {
 		batch, all = all[:min(atOnce, len(all))], all[min(atOnce, len(all)):]
 		for _, r := range batch {
 			r.start(t)
+		}
+		for _, r := range batch {
+			if r.after != nil {
+				go r.after(t, r.cmd.Process.Pid)
+			}
 		}
 		// A high frequency makes enough samples of little time.
 		m, s := run(t, Config{PID: true, Window: time.Second, Sampler: bpf.Config{Frequency: 499}}, 8*time.Second)
