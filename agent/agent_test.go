@@ -108,7 +108,7 @@ func compile(t testing.TB, source, out string, argv ...string) string {
 
 func start(t testing.TB, path string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(path, args...)
+	cmd := exec.CommandContext(t.Context(), path, args...)
 	cmd.Dir = t.TempDir()
 	if err := cmd.Start(); err != nil {
 		t.Skip(err)

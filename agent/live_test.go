@@ -60,7 +60,7 @@ func TestOffCPU(t *testing.T) {
 func TestChurn(t *testing.T) {
 	source := testdata + "chain.c"
 	script := "while :; do gcc -O1 -c -o /dev/null " + source + "; ls / >/dev/null; perl -e 1; done"
-	cmd := exec.Command("bash", "-c", script)
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
 	if err := cmd.Start(); err != nil {
 		t.Skip(err)
 	}
@@ -260,7 +260,7 @@ func TestCost(t *testing.T) {
 		t.Skip(err)
 	}
 	defer stats.Close()
-	churn := exec.Command("bash", "-c", "while :; do gcc -O1 -c -o /dev/null "+testdata+"chain.c; ls / >/dev/null; perl -e 1; sleep 0.2; done")
+	churn := exec.CommandContext(t.Context(), "bash", "-c", "while :; do gcc -O1 -c -o /dev/null "+testdata+"chain.c; ls / >/dev/null; perl -e 1; sleep 0.2; done")
 	if err := churn.Start(); err != nil {
 		t.Skip(err)
 	}

@@ -69,12 +69,26 @@ type mapsEntry struct {
 	path               string
 }
 
+// readMaps reads the executable mappings of a process. They are empty when its first thread
+// has ended; then another thread is asked.
 func readMaps(pid uint32) ([]mapsEntry, error) {
 	b, err := os.ReadFile(procPath(pid, "maps"))
 	if err != nil {
 		return nil, err
 	}
-	return parseMaps(b), nil
+	if len(b) > 0 {
+		return parseMaps(b), nil
+	}
+	threads, err := os.ReadDir(procPath(pid, "task"))
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range threads[:min(len(threads), 16)] {
+		if b, err := os.ReadFile(procPath(pid, "task/"+t.Name()+"/maps")); err == nil && len(b) > 0 {
+			return parseMaps(b), nil
+		}
+	}
+	return nil, nil
 }
 
 // maxMapped bounds the executable mappings that are kept of a process.

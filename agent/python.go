@@ -92,7 +92,7 @@ func newPython(pid uint32, b *binaryFile, bias uint64) (*python, error) {
 	if p.layout, ok = pythonLayouts[p.minor]; !ok {
 		var err error
 		if p.layout, err = debugOffsets(pid, runtime); err != nil {
-			return nil, fmt.Errorf("Python 3.%d of process %d: %w", p.minor, pid, err)
+			return nil, fmt.Errorf("process %d runs Python 3.%d: %w", pid, p.minor, err)
 		}
 	}
 	p.layout.Interpreters = runtime + p.layout.interpreters
@@ -152,7 +152,7 @@ func (p *python) frame(f bpf.PythonFrame) (symbols.Frame, bool) {
 		}
 		p.codes[f.Code] = c
 	}
-	line := c.first
+	var line int
 	switch {
 	case p.minor <= 9:
 		line = lineOfTable(c.lines, c.first, int64(int32(f.Instruction)))

@@ -144,10 +144,6 @@ func (s *Sampler) load() error {
 		}
 	}
 	if err := spec.LoadAndAssign(&s.objects, nil); err != nil {
-		var rejected *ebpf.VerifierError
-		if errors.As(err, &rejected) {
-			return fmt.Errorf("load programs: the kernel's verifier refuses: %+v", rejected)
-		}
 		return fmt.Errorf("load programs: %w", err)
 	}
 	if err := s.linkPython(python); err != nil {

@@ -3,6 +3,7 @@ package bpf
 import (
 	"os"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -49,17 +50,12 @@ func TestVerifierBudget(t *testing.T) {
 // A spinning thread is sampled at the frequency asked for, through garbage collections.
 func TestFrequency(t *testing.T) {
 	s := open(t, Config{})
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	go func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !stop.Load() {
 		}
 	}()
-	defer close(stop)
+	defer stop.Store(true)
 	read := func() (mine int) {
 		err := s.ReadSamples(func(x *Sample) {
 			if x.PID == uint32(os.Getpid()) {

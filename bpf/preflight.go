@@ -65,7 +65,7 @@ func Inspect() Report {
 	}{
 		{unix.CAP_SYS_PTRACE, "capability SYS_PTRACE", "binaries of other users' processes cannot be read: no tables, no symbols"},
 		{unix.CAP_CHECKPOINT_RESTORE, "capability CHECKPOINT_RESTORE", "deleted or replaced binaries cannot be read"},
-		{unix.CAP_SYSLOG, "capability SYSLOG", "no names of kernel functions when kernel.kptr_restrict is set"},
+		{unix.CAP_SYSLOG, "capability SYSLOG", "no names of kernel functions, unless kernel.perf_event_paranoid is below 2"},
 	} {
 		ok := haveCapability(c.bit)
 		add(Check{Name: c.name, Found: map[bool]string{true: "held", false: "not held"}[ok], OK: ok, Else: c.lack})

@@ -18,7 +18,7 @@ func section(t testing.TB, path string) ([]byte, uint64) {
 	if err != nil {
 		t.Skip(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	s := f.Section(".eh_frame")
 	if s == nil {
 		t.Skipf("%s has no .eh_frame", path)
@@ -137,7 +137,7 @@ func FuzzParse(f *testing.F) {
 				f.Add(b[:min(len(b), 4096)], s.Addr, true)
 			}
 		}
-		file.Close()
+		_ = file.Close() // it was only read
 	}
 	f.Add([]byte{}, uint64(0), false)
 	f.Fuzz(func(t *testing.T, b []byte, addr uint64, amd64 bool) {

@@ -11,8 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/coldframe/coldframe/bpf/ehframe"
 	"github.com/go-delve/delve/pkg/dwarf/frame"
+
+	"github.com/coldframe/coldframe/bpf/ehframe"
 )
 
 // TestAgreesWithDelve looks at every address of every function of every binary that
