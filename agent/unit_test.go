@@ -334,3 +334,22 @@ func TestMergePython(t *testing.T) {
 		}
 	}
 }
+
+// Profiles become files that pprof reads, whatever the process calls itself.
+func TestDirectory(t *testing.T) {
+	dir := t.TempDir()
+	for _, comm := range []string{"web", "../../etc", ".."} {
+		ls, err := profile.NewLabels(profile.Label{Name: "comm", Value: comm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := Profile{Name: "process_cpu", Labels: ls, Range: profile.TimeRange{From: time.Unix(1700000000, 0)}, Pprof: []byte("x")}
+		if err := Directory(dir).Write(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(dir + "/process_cpu/*/20231114T221320.000Z-*.pb.gz")
+	if err != nil || len(files) != 3 {
+		t.Errorf("files %v, %v; want three", files, err)
+	}
+}
