@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coldframe/coldframe/bpf"
+	"github.com/coldframe/coldframe/profile"
 )
 
 // Threads that only wait account for all of their time, where they wait.
@@ -330,4 +331,59 @@ func residentBytes(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return pages * os.Getpagesize()
+}
+
+// What relabelling does not keep is dropped by the kernel, and what it changes is changed.
+func TestRelabel(t *testing.T) {
+	start(t, compile(t, testdata+"ratio.c", "cf_dropped", "gcc", "-O2"))
+	start(t, compile(t, testdata+"ratio.c", "cf_kept", "gcc", "-O2"))
+	relabel := func(ls profile.Labels) (profile.Labels, bool) {
+		changed := ls.Map()
+		changed["seen"] = "yes"
+		out, err := profile.LabelsFromMap(changed)
+		if err != nil {
+			t.Error(err)
+		}
+		return out, ls.Get("comm") != "cf_dropped"
+	}
+	m, s := run(t, Config{Window: time.Second, Relabel: relabel}, 3*time.Second)
+	if got := m.of(t, "process_cpu", "cf_dropped"); len(got) != 0 {
+		t.Errorf("%d profiles of the process that was dropped", len(got))
+	}
+	if len(m.of(t, "process_cpu", "cf_kept")) == 0 || m.profiles[0].Labels.Get("seen") != "yes" {
+		t.Errorf("no profiles of the process that was kept, or no label: %v", m.profiles[0].Labels)
+	}
+	t.Logf("%d samples dropped by the kernel, %d before it knew", s.Kernel.Filtered, s.Dropped)
+	if s.Kernel.Filtered == 0 || s.Dropped > s.Kernel.Filtered {
+		t.Errorf("%d samples dropped by the kernel, %d before it knew", s.Kernel.Filtered, s.Dropped)
+	}
+}
+
+// Python that waits shows where, too.
+func TestOffCPUPython(t *testing.T) {
+	python, err := exec.LookPath("/usr/bin/python3")
+	if err != nil {
+		missing(t, err)
+	}
+	start(t, python, mustAbs(t, testdata+"sleep.py"))
+	m, _ := run(t, Config{Window: time.Second, Sampler: bpf.Config{OffCPU: 1}}, 4*time.Second)
+	var in, total int64
+	for stack, n := range folded(m.of(t, "off_cpu", "python3")) {
+		total += n
+		if strings.Contains(stack, ";waits;<module>;") {
+			in += n
+		}
+	}
+	t.Logf("%d of %d waits are in waits", in, total)
+	if total == 0 || in*100 < total*90 {
+		t.Errorf("%d of %d waits are in waits", in, total)
+	}
+}
+
+func mustAbs(t *testing.T, path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
 }
