@@ -24,7 +24,8 @@ const (
 	kernelCfaCFA_DEREF_FP    kernelCfa = 5
 	kernelCfaCFA_SIGNAL      kernelCfa = 6
 	kernelCfaCFA_OUTERMOST   kernelCfa = 7
-	kernelCfaCFA_UNSUPPORTED kernelCfa = 8
+	kernelCfaCFA_REGISTER    kernelCfa = 8
+	kernelCfaCFA_UNSUPPORTED kernelCfa = 9
 )
 
 type kernelChunk struct {
@@ -200,6 +201,7 @@ type kernelWalkState struct {
 	Sp            uint64
 	Fp            uint64
 	Lr            uint64
+	Registers     [4]uint64
 	Leaf          uint32
 	Mapped        uint32
 	Pc            uint64

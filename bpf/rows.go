@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"iter"
 	"math"
+	"slices"
 
 	"github.com/coldframe/coldframe/bpf/ehframe"
 )
@@ -60,6 +61,9 @@ func packRow(r ehframe.Row) kernelRow {
 	return k
 }
 
+// leafRegisters are those of CFA_REGISTER, in its order, by DWARF's numbers: rax, r9, r10, r11.
+var leafRegisters = [4]uint8{0, 9, 10, 11}
+
 func packCFA(r ehframe.Row) (kernelRow, bool) {
 	fits := r.Offset%8 == 0 && r.Offset/8 >= math.MinInt16 && r.Offset/8 <= math.MaxInt16
 	deref := r.Offset%8 == 0 && r.Offset/8 >= -1024 && r.Offset/8 < 1024 && r.Add%8 == 0 && r.Add >= 0 && r.Add/8 < 32
@@ -70,6 +74,9 @@ func packCFA(r ehframe.Row) (kernelRow, bool) {
 		return kernelRow{Rule: uint8(kernelCfaCFA_SP), Off: int16(r.Offset / 8)}, fits
 	case ehframe.FromFP:
 		return kernelRow{Rule: uint8(kernelCfaCFA_FP), Off: int16(r.Offset / 8)}, fits
+	case ehframe.FromReg:
+		at := slices.Index(leafRegisters[:], r.Reg)
+		return kernelRow{Rule: uint8(kernelCfaCFA_REGISTER), Off: int16(r.Offset/8<<2) | int16(at)}, at >= 0 && fits && r.Offset/8 >= -8192 && r.Offset/8 < 8192
 	case ehframe.PLT:
 		return kernelRow{Rule: uint8(kernelCfaCFA_PLT), Off: int16(r.Offset)}, r.Offset >= 0 && r.Offset < 16
 	case ehframe.DerefSP:

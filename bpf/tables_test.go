@@ -25,6 +25,7 @@ func TestPackRow(t *testing.T) {
 		"linkage table":       {saved(ehframe.Row{CFA: ehframe.PLT, Offset: 11}), kernelRow{Rule: 3, Off: 11}},
 		"aligned stack":       {saved(ehframe.Row{CFA: ehframe.DerefFP, Offset: -8, FP: ehframe.FPAtFP}), kernelRow{Rule: 5, Off: -32, Fp: 2}},
 		"dereferenced, added": {saved(ehframe.Row{CFA: ehframe.DerefSP, Offset: 64, Add: 8}), kernelRow{Rule: 4, Off: 8<<5 | 1}},
+		"register":            {saved(ehframe.Row{CFA: ehframe.FromReg, Reg: 11, Offset: 16}), kernelRow{Rule: uint8(kernelCfaCFA_REGISTER), Off: 2<<2 | 3}},
 		"odd offset":          {saved(ehframe.Row{CFA: ehframe.FromSP, Offset: 12}), unsupported},
 		"far offset":          {saved(ehframe.Row{CFA: ehframe.FromSP, Offset: 8 << 16}), unsupported},
 		"far frame pointer":   {saved(ehframe.Row{CFA: ehframe.FromSP, Offset: 8 << 10, FP: ehframe.FPSaved, FPOffset: -4096}), kernelRow{Rule: 1, Off: 1 << 10, Fp: 1}},

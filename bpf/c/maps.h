@@ -91,6 +91,7 @@ enum cfa {
 	CFA_DEREF_FP,  /* CFA = *(fp + 8·(off >> 5)) + 8·(off & 31) */
 	CFA_SIGNAL,    /* the kernel's signal frame begins at sp */
 	CFA_OUTERMOST, /* there is no caller */
+	CFA_REGISTER,  /* CFA = registers[off & 3] + 8·(off >> 2), of the leaf alone: rax, r9, r10, r11 */
 	CFA_UNSUPPORTED,
 };
 enum fp_rule {

@@ -12,6 +12,7 @@ struct walk_state {
 	struct record head;
 	u64 words[WORDS];
 	u64 ip, sp, fp, lr;
+	u64 registers[4]; /* of amd64's leaf: rax, r9, r10, r11 */
 	u32 leaf;   /* ip is where the program is, not where it will return to */
 	u32 mapped; /* mapping holds pc */
 	u64 pc;     /* what is looked up for ip */
@@ -158,6 +159,10 @@ static always_inline int by_signal_frame(struct walk_state *s)
 	s->fp = regs[10];
 	s->sp = regs[15];
 	s->ip = regs[16];
+	s->registers[0] = regs[13];
+	s->registers[1] = regs[1];
+	s->registers[2] = regs[2];
+	s->registers[3] = regs[3];
 #else
 	/* sp is at the siginfo (128 bytes) and the ucontext, whose sigcontext lies at 176 and begins
 	   with the fault address: x29, x30, sp, pc */
@@ -187,6 +192,9 @@ static always_inline int frame_address(struct walk_state *s, struct row *r, u32 
 	case CFA_PLT:
 		*cfa = s->sp + 8 + ((pc & 15) >= off ? 8 : 0);
 		return 0;
+	case CFA_REGISTER:
+		*cfa = s->registers[off & 3] + (off >> 2) * 8;
+		return !s->leaf;
 	}
 	u64 at = (r->rule & 15) == CFA_DEREF_SP ? s->sp : s->fp;
 	if (read_word(cfa, at + (off >> 5) * 8))
@@ -299,7 +307,16 @@ static always_inline void take(struct walk_state *s, struct pt_regs *regs, int i
 	s->fp = REG_FP(regs);
 	s->lr = REG_LR(regs);
 	s->leaf = interrupted;
+#if defined(__TARGET_ARCH_x86)
+	s->registers[0] = regs->ax;
+	s->registers[1] = regs->r9;
+	s->registers[2] = regs->r10;
+	s->registers[3] = regs->r11;
+#endif
 	s->head.stop = is_64bit(regs) ? STOP_NO_TABLES : STOP_32BIT;
+	/* Else clang joins the ends of several calls, with a pointer into either the context or the
+	   task, which the verifier does not take. */
+	asm volatile("" ::: "memory");
 }
 
 /* Walks the user stack from where take put it; returns the process' flags. */

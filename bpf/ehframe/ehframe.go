@@ -34,6 +34,7 @@ const (
 	NoRule      CFA = iota // the section says nothing of this range
 	FromSP                 // stack pointer + Offset
 	FromFP                 // frame pointer + Offset
+	FromReg                // Reg + Offset; only the leaf's registers are known
 	PLT                    // stack pointer + 8, and 8 more where address & 15 ≥ Offset
 	DerefSP                // the word at (stack pointer + Offset), + Add
 	DerefFP                // the word at (frame pointer + Offset), + Add
@@ -70,6 +71,7 @@ type Row struct {
 	Add      int64
 	FPOffset int64
 	RAOffset int64
+	Reg      uint8 // of FromReg: DWARF's number
 	CFA      CFA
 	FP       FP
 	RA       RA
@@ -84,6 +86,12 @@ func (r Row) sameRule(o Row) bool {
 type registers struct {
 	sp, fp, ra uint64
 	link       bool // a call leaves the return address in a register, ra
+}
+
+// scratch says whether a register may hold a frame address for the length of a leaf function,
+// as rax, r9, r10 and r11 do in hand-written assembly and where a stack is being aligned.
+func (regs registers) scratch(reg uint64) bool {
+	return !regs.link && (reg == 0 || reg >= 9 && reg <= 11)
 }
 
 func registersOf(m elf.Machine) (registers, bool) {

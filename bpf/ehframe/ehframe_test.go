@@ -99,7 +99,7 @@ s:	.cfi_startproc
 		{CFA: FromFP, Offset: 16, RAOffset: -8, FP: FPSaved, FPOffset: -16},
 		{CFA: FromSP, Offset: 8, RAOffset: -8},
 		{CFA: FromFP, Offset: 16, RAOffset: -8, FP: FPSaved, FPOffset: -16},
-		{CFA: Unsupported},
+		{CFA: FromReg, Reg: 10, RAOffset: -8, FP: FPSaved, FPOffset: -16},
 		{CFA: DerefFP, Offset: -8, RAOffset: -8, FP: FPAtFP},
 		{CFA: Unsupported},
 		{CFA: Signal},

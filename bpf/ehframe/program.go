@@ -68,7 +68,10 @@ func (m *machine) row() Row {
 		case m.regs.fp:
 			r.CFA = FromFP
 		default:
-			return Row{PC: m.loc, CFA: Unsupported}
+			if !m.regs.scratch(n.reg) {
+				return Row{PC: m.loc, CFA: Unsupported}
+			}
+			r.CFA, r.Reg = FromReg, uint8(n.reg)
 		}
 	}
 	return r

@@ -118,6 +118,10 @@ func same(got ehframe.Row, want *frame.FrameContext, cie *frame.CommonInformatio
 		if want.CFA.Rule != frame.RuleCFA || want.CFA.Reg != sp || want.CFA.Offset != got.Offset {
 			return false
 		}
+	case ehframe.FromReg:
+		if want.CFA.Rule != frame.RuleCFA || want.CFA.Reg != uint64(got.Reg) || want.CFA.Offset != got.Offset {
+			return false
+		}
 	case ehframe.FromFP:
 		if want.CFA.Rule != frame.RuleCFA || want.CFA.Reg != fp || want.CFA.Offset != got.Offset {
 			return false
