@@ -104,11 +104,20 @@ func truths(t *testing.T) []truth {
 	}
 }
 
+// pyenv is a pattern of what pyenv has installed.
+func pyenv(program string) string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".pyenv/versions/3.*/bin", program)
+}
+
 // pythons are all versions of CPython that are installed. Its stacks are whole when the
 // module's code is reached through the functions, with native frames where C calls back.
 func pythons(t *testing.T, here string) []truth {
 	var all []truth
-	for _, glob := range []string{"/usr/bin/python3.[0-9]*", "/root/.pyenv/versions/3.*/bin/python3.[0-9]*", "/opt/hostedtoolcache/Python/3.*/x64/bin/python3.[0-9]*"} {
+	for _, glob := range []string{"/usr/bin/python3.[0-9]*", pyenv("python3.[0-9]*"), "/opt/hostedtoolcache/Python/3.*/x64/bin/python3.[0-9]*"} {
 		paths, err := filepath.Glob(glob)
 		if err != nil {
 			t.Fatal(err)

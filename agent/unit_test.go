@@ -220,7 +220,7 @@ for c in codes(compile(src, 'x', 'exec')):
 
 // Lines are those that each version of Python itself gives for its instructions.
 func TestPythonLines(t *testing.T) {
-	paths, _ := filepath.Glob("/root/.pyenv/versions/3.*/bin/python3")
+	paths, _ := filepath.Glob(pyenv("python3"))
 	compared := 0
 	for _, path := range append(paths, "/usr/bin/python3") {
 		out, err := exec.CommandContext(t.Context(), path, "-c", printLines).Output()
