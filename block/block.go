@@ -27,6 +27,7 @@ type ID = ulid.ULID
 // Level 0 blocks are pprof blocks; all others are Arrow blocks.
 type Level uint8
 
+// The levels.
 const (
 	L0 Level = iota // as sent
 	L1              // about a minute

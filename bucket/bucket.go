@@ -1,9 +1,10 @@
 // Package bucket is object storage: S3, GCS, Azure, a local folder or memory,
 // behind one door.
 //
-// It adds to thanos-io/objstore what the rest of coldframe stands on: creating an
-// object only if it is absent, replacing one only if it is still the version that
-// was read, the server's clock, and an account of requests and bytes.
+// Settings are those of thanos-io/objstore. To it this package adds what the rest of
+// coldframe stands on: creating an object only if it is absent, replacing one only if
+// it is still the version that was read, the server's clock, and an account of
+// requests and bytes.
 //
 // Nothing else imports objstore or a cloud's SDK.
 package bucket
@@ -24,8 +25,10 @@ var (
 	ErrDenied   = errors.New("access denied")
 )
 
-// Version names one content of one object: an ETag or a generation. Two writes
-// of an object never share one. The zero Version says that there is no object.
+// Version names one content of one object: an ETag or a generation. Two contents of an
+// object never share one, but where versions are made from the content, as in S3, to
+// write the same again gives the same version again. The zero Version says that there
+// is no object.
 type Version string
 
 // Object is what a listing tells.
@@ -94,7 +97,7 @@ type CAS int
 const (
 	// CASEnforced buckets refuse a write whose condition fails.
 	CASEnforced CAS = iota
-	// CASNone buckets have no conditional writes: Replace overwrites. One compactor a
-	// shard must be seen to by whoever deploys, and nothing may be deleted actively.
+	// CASNone buckets have no conditional writes: Create and Replace overwrite. One compactor
+	// a shard must be seen to by whoever deploys, and nothing may be deleted actively.
 	CASNone
 )

@@ -1,0 +1,95 @@
+# coldframe. `make` lists what there is.
+#
+# Everything that a target installs goes to .bin/, in exact versions.
+
+SHELL       := /bin/bash -o pipefail
+.DEFAULT_GOAL := help
+
+BIN         := $(CURDIR)/.bin
+GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT_TIME := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
+LDFLAGS     := -X main.version=$(VERSION) -X main.commitTime=$(COMMIT_TIME)
+# Packages whose tests run goroutines against each other; `make test` runs them under the race detector.
+RACE        := ./bucket ./upload ./catalog ./compactor ./query ./serve ./ingest/...
+FUZZTIME    ?= 60s
+BENCH       ?= .
+COUNT       ?= 1
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: dev
+dev: build ## build, and run everything in one process on the folder ./data (http://localhost:7070)
+	./coldframe dev $(ARGS)
+
+.PHONY: build
+build: need-go ## build ./coldframe
+	go build -trimpath -ldflags '$(LDFLAGS)' -o coldframe ./cmd/coldframe
+
+.PHONY: test
+test: need-go test-tools ## run every test, against real object storage servers too
+	go test -timeout 20m ./...
+	go test -timeout 20m -race -short $(RACE)
+
+.PHONY: check
+check: fmt-check lint test generate-check ## all that must hold before a change lands
+
+.PHONY: lint
+lint: need-go $(BIN)/golangci-lint ## golangci-lint and go vet
+	$(BIN)/golangci-lint run
+
+.PHONY: fmt
+fmt: $(BIN)/golangci-lint ## format the code
+	$(BIN)/golangci-lint fmt
+
+.PHONY: fmt-check
+fmt-check: $(BIN)/golangci-lint ## fail if code is not formatted
+	$(BIN)/golangci-lint fmt --diff
+
+.PHONY: generate
+generate: need-go ## make generated files again
+	go generate ./...
+	go mod tidy
+
+.PHONY: generate-check
+generate-check: generate ## fail if generated files or go.mod are stale
+	git diff --exit-code
+
+.PHONY: fuzz
+fuzz: need-go ## run every fuzz target for FUZZTIME (default 60s)
+	@set -e; for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; done
+
+.PHONY: bench
+bench: need-go ## run the benchmarks (BENCH=regexp COUNT=n) into bench/new.txt
+	@mkdir -p bench
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 60m ./... | tee bench/new.txt
+
+.PHONY: tools
+tools: test-tools $(BIN)/golangci-lint ## install the linter and the servers that tests run against
+
+.PHONY: test-tools
+test-tools: need-go need-node
+	@bucket/buckettest/install.sh
+
+$(BIN)/golangci-lint: Makefile
+	GOBIN=$(BIN) go install $(GOLANGCI)
+	@touch $@
+
+.PHONY: clean
+clean: ## remove what was built (not ./data)
+	rm -rf coldframe bench
+
+.PHONY: need-go
+need-go:
+	@command -v go >/dev/null || { echo "Go 1.26 is missing: https://go.dev/dl"; exit 1; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing (the race detector needs it): apt-get install gcc libc6-dev"; exit 1; }
+
+.PHONY: need-node
+need-node:
+	@command -v npm >/dev/null || { echo "Node 20 with npm is missing (a test server needs it): https://nodejs.org"; exit 1; }

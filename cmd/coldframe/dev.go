@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/coldframe/coldframe/compactor"
+	"github.com/coldframe/coldframe/ingest/scrape"
+	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/query"
+	"github.com/coldframe/coldframe/upload"
+)
+
+type devCmd struct {
+	Data        string        `default:"./data" placeholder:"DIR" help:"Folder that plays the bucket."`
+	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
+	ConfigPath  string        `placeholder:"FILE" help:"Targets to scrape beside this process itself: the scrape_configs of a parca.yaml."`
+	Tick        time.Duration `default:"10s" help:"How often to compact."`
+}
+
+// devWindow is how long dev gathers scrapes: short, because somebody is watching.
+const devWindow = 2 * time.Second
+
+// Run is the command.
+func (c *devCmd) Run(ctx context.Context, g *globals) error {
+	cfg, err := readScrapeConfig(c.ConfigPath)
+	if err != nil {
+		return err
+	}
+	if cfg.ObjectStorage != nil {
+		g.log.Warn("dev keeps its data in a folder; object_storage of the configuration is ignored", "file", c.ConfigPath, "folder", c.Data)
+	}
+	if c.Tick <= 0 {
+		return usage(fmt.Errorf("--tick %s: want more than 0", c.Tick))
+	}
+	folder, err := folderConfig(c.Data)
+	if err != nil {
+		return err
+	}
+	bkt, err := openBucket(ctx, folder, "--data")
+	if err != nil {
+		return err
+	}
+	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	if err != nil {
+		return err
+	}
+	up, err := p.addUpload(upload.Config{Agent: agentID("dev"), Window: devWindow})
+	if err != nil {
+		return err
+	}
+	p.addPush(up)
+	q := p.addQuery(query.Config{})
+	p.addCompact(compactor.Config{Every: c.Tick})
+	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })
+	self := selfAddress(p.server.Addr())
+	p.addScrape(up, append([]scrape.Job{scrape.Self(self)}, cfg.Jobs...))
+	p.roles.Go(func() error { return runSelfTest(p) })
+	c.printWhatToTry(g, "http://"+self)
+	return p.wait()
+}
+
+// runSelfTest ends dev when this machine does not give back what went in.
+func runSelfTest(p *process) error {
+	began := time.Now()
+	err := selfTest(p.ctx)
+	if p.ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("self-test: %w", err)
+	}
+	p.g.log.Info("self-test passed: what went in was found again, before and after compaction", "profiles", selfTestProfiles, "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// folderConfig is the bucket configuration of a local folder, which is made.
+func folderConfig(dir string) ([]byte, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	return yaml.Marshal(map[string]any{"type": "FILESYSTEM", "config": map[string]string{"directory": dir}})
+}
+
+// selfAddress is where this process reaches itself.
+func selfAddress(listening net.Addr) string {
+	host, port, err := net.SplitHostPort(listening.String())
+	if err != nil {
+		return listening.String()
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// watchSelf asks every tick for what this process has scraped of itself, the whole
+// way from the endpoint through the bucket to the answer. It says when that can be
+// asked for the first time, and when it no longer can.
+func watchSelf(p *process, q *query.Querier, tick time.Duration) error {
+	cpu, err := profile.ParseSelector(`{__name__="process_cpu/cpu", job="coldframe"}`)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	found := false
+	for {
+		select {
+		case <-p.ctx.Done():
+			return nil
+		case <-time.After(min(tick, time.Since(began)/2+time.Second)):
+		}
+		now := time.Now()
+		tree, err := q.Tree(p.ctx, query.Request{
+			Tenant: p.g.tenant, Selector: cpu, Fresh: true,
+			Range: profile.TimeRange{From: now.Add(-selfRange), To: now},
+		})
+		switch {
+		case p.ctx.Err() != nil:
+			return nil
+		case err == nil && tree.Stats.Profiles > 0:
+			if !found {
+				p.g.log.Info("profiles can be queried", "after", time.Since(began).Round(100*time.Millisecond))
+			}
+			found = true
+		case found || time.Since(began) > selfRange:
+			p.g.log.Warn("the profiles of this process cannot be found", "range", selfRange, "err", err)
+		}
+	}
+}
+
+// selfRange is so long that a scrape that fails once is no alarm.
+const selfRange = time.Minute
+
+func (c *devCmd) printWhatToTry(g *globals, url string) {
+	fmt.Fprintf(g.out, `coldframe listens on %[1]s and keeps its data in %[2]s.
+It profiles itself; in a few seconds, try
+
+  go tool pprof -top '%[1]s/api/v1/pprof?query={job="coldframe"}&type=process_cpu&from=now-5m'
+  coldframe get --server %[1]s --type process_cpu --format tree
+  coldframe push --server %[1]s --label service_name=mine cpu.pb.gz
+  coldframe block ls --bucket-config '{type: FILESYSTEM, config: {directory: %[2]s}}'
+
+Targets of your own: --config-path parca.yaml
+`, url, c.Data)
+}
+
+// readScrapeConfig reads a parca.yaml; no file is an empty one.
+func readScrapeConfig(file string) (scrape.Config, error) {
+	if file == "" {
+		return scrape.Config{}, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return scrape.Config{}, usage(fmt.Errorf("--config-path: %w", err))
+	}
+	cfg, err := scrape.ParseConfig(file, text)
+	if err != nil {
+		return scrape.Config{}, usage(err)
+	}
+	return cfg, nil
+}
+
+type ingestCmd struct {
+	ConfigPath  string        `placeholder:"FILE" help:"Targets to scrape: a parca.yaml. Its object_storage is used when --bucket-config is not given."`
+	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to receive pushes."`
+	Window      time.Duration `default:"60s" help:"How long scrapes are gathered into one block. Shorter: seen earlier, and more requests to pay for."`
+	Shards      int           `default:"1" help:"How many shards the tenant has; all that ingest must agree. One for about 300 hosts."`
+	SpoolDir    string        `placeholder:"DIR" help:"Keep blocks here while the bucket is away; they survive a restart."`
+	SpoolBytes  int64         `default:"1073741824" help:"How many bytes the spool may take."`
+	CheckConfig string        `placeholder:"FILE" help:"Check this configuration and exit."`
+
+	bucketFlag
+}
+
+// Run is the command.
+func (c *ingestCmd) Run(ctx context.Context, g *globals) error {
+	if c.CheckConfig != "" {
+		cfg, err := readScrapeConfig(c.CheckConfig)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(g.out, "%s: %d jobs\n", c.CheckConfig, len(cfg.Jobs))
+		return nil
+	}
+	cfg, err := readScrapeConfig(c.ConfigPath)
+	if err != nil {
+		return err
+	}
+	if cfg.ObjectStorage != nil {
+		if c.BucketConfig == "" {
+			c.BucketConfig = string(cfg.ObjectStorage)
+		} else {
+			g.log.Warn("--bucket-config is used; object_storage of the configuration is ignored", "file", c.ConfigPath)
+		}
+	}
+	bkt, err := c.open(ctx, g)
+	if err != nil {
+		return err
+	}
+	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	if err != nil {
+		return err
+	}
+	up, err := p.addUpload(upload.Config{
+		Agent: agentID("ingest"), Window: c.Window, Shards: c.Shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes,
+	})
+	if err != nil {
+		return err
+	}
+	p.addPush(up)
+	p.addScrape(up, cfg.Jobs)
+	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name(), "jobs", len(cfg.Jobs))
+	return p.wait()
+}
+
+type queryCmd struct {
+	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
+	Timeout     time.Duration `default:"60s" help:"How long one query may take."`
+	MaxBlocks   int           `default:"10000" help:"How many objects one query may read."`
+	MemoryBytes int64         `default:"1073741824" help:"How much memory one query may take; more is refused with what to narrow."`
+
+	bucketFlag
+}
+
+// Run is the command.
+func (c *queryCmd) Run(ctx context.Context, g *globals) error {
+	bkt, err := c.open(ctx, g)
+	if err != nil {
+		return err
+	}
+	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	if err != nil {
+		return err
+	}
+	p.addQuery(query.Config{Timeout: c.Timeout, MaxBlocks: c.MaxBlocks, MemoryBytes: c.MemoryBytes})
+	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
+	return p.wait()
+}
+
+type compactCmd struct {
+	Once        bool          `help:"Every full minute and a sweep, then exit."`
+	SealNow     bool          `help:"With --once: the current minute too. What is pushed into it later appears at the next sweep."`
+	Every       time.Duration `default:"30s" help:"How often to look for work."`
+	MemoryBytes int64         `default:"536870912" help:"How much memory merging may take; with less, more and smaller blocks are written."`
+	HTTPAddress string        `default:":7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics and health are served."`
+
+	bucketFlag
+}
+
+// Run is the command.
+func (c *compactCmd) Run(ctx context.Context, g *globals) error {
+	if c.SealNow && !c.Once {
+		return usage(errors.New("--seal-now goes with --once"))
+	}
+	bkt, err := c.openProbed(ctx, g)
+	if err != nil {
+		return err
+	}
+	cfg := compactor.Config{Every: c.Every, MemoryBytes: c.MemoryBytes, SealNow: c.SealNow}
+	if c.Once {
+		return g.compactOnce(ctx, bkt, cfg)
+	}
+	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	if err != nil {
+		return err
+	}
+	p.addCompact(cfg)
+	g.log.Info("compacting", "bucket", bkt.Name(), "metrics", "http://"+strings.Replace(p.server.Addr().String(), "[::]", "localhost", 1)+"/metrics")
+	return p.wait()
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/compactor"
+	"github.com/coldframe/coldframe/ingest/push"
+	"github.com/coldframe/coldframe/ingest/scrape"
+	"github.com/coldframe/coldframe/query"
+	"github.com/coldframe/coldframe/serve"
+	"github.com/coldframe/coldframe/upload"
+)
+
+// process is what every long-running command shares: a listener, metrics, a bucket,
+// and roles that run until the first of them fails or the command is told to stop.
+type process struct {
+	g       *globals
+	metrics *prometheus.Registry
+	bkt     bucket.Bucket
+	cat     *catalog.Catalog
+	server  *serve.Server
+	roles   *errgroup.Group
+	ctx     context.Context // ends when a role fails or the command is told to stop
+	closing []func(context.Context) error
+}
+
+// start takes the port first: of two processes with one port the second says so
+// before it has done anything.
+func (g *globals) start(ctx context.Context, address string, bkt bucket.Bucket) (*process, error) {
+	p := &process{g: g, metrics: newRegistry()}
+	p.roles, p.ctx = errgroup.WithContext(ctx)
+	p.bkt = measureBucket(p.metrics, bkt)
+	p.cat = catalog.New(p.bkt, catalog.Config{})
+	p.server = serve.New(serve.Config{Address: address, Metrics: p.metrics, Logger: g.log})
+	p.server.Handle("GET /{$}", http.HandlerFunc(serveIndex))
+	return p, p.server.Listen(ctx)
+}
+
+// wait runs the listener until the end, then closes what must not lose anything, in
+// the order in which data flows.
+func (p *process) wait() error {
+	p.server.SetReady(func() error { return nil })
+	p.roles.Go(func() error { return p.server.Run(p.ctx) })
+	err := p.roles.Wait()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), time.Minute)
+	defer cancel()
+	for _, c := range p.closing {
+		if closeErr := c(closing); closeErr != nil && err == nil {
+			err = closeErr
+		}
+	}
+	p.g.log.Info("stopped")
+	return err
+}
+
+// addQuery adds the query API.
+func (p *process) addQuery(cfg query.Config) *query.Querier {
+	q := query.New(p.cat, p.bkt, cfg)
+	p.server.Handle("/api/v1/", q.Handler())
+	return q
+}
+
+// addUpload makes the way into the bucket, which is flushed at the end.
+func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
+	cfg.Observer = observeUpload(p.metrics, p.g.log)
+	up, err := upload.New(p.bkt, cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.closing = append(p.closing, up.Close)
+	return up, nil
+}
+
+// addPush adds the endpoints that clients push to.
+func (p *process) addPush(up *upload.Uploader) {
+	p.server.Handle("POST /api/v1/push", http.HandlerFunc(push.New(up).ServePush))
+}
+
+// addScrape scrapes the jobs until the end.
+func (p *process) addScrape(up *upload.Uploader, jobs []scrape.Job) {
+	scraper := scrape.New(up, p.g.tenant, observeScrape(p.metrics, p.g.log))
+	p.roles.Go(func() error { return scraper.Run(p.ctx, jobs) })
+}
+
+// addCompact compacts until the end.
+func (p *process) addCompact(cfg compactor.Config) {
+	cfg.Observer = observeCompact(p.metrics, p.g.log)
+	c := compactor.New(p.cat, p.bkt, cfg)
+	p.roles.Go(func() error { c.Run(p.ctx); return nil })
+}
+
+func serveIndex(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprint(w, `coldframe
+
+GET  /api/v1/pprof?query={job="api"}&type=process_cpu    for: go tool pprof
+GET  /api/v1/flamegraph, top, series, types, labels, label/NAME/values
+POST /api/v1/push?job=api                                a pprof
+GET  /metrics  /-/healthy  /-/ready  /debug/pprof/
+`)
+}
+
+func observeScrape(reg *prometheus.Registry, log *slog.Logger) scrape.Observer {
+	scrapes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "coldframe_scrapes_total", Help: "Scrapes by job, profile and outcome (up, down).",
+	}, []string{"job", "profile", "health"})
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "coldframe_scrape_duration_seconds", Help: "How long scrapes took, the seconds of delta profiles included.",
+		Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 15, 30, 60},
+	}, []string{"job", "profile"})
+	reg.MustRegister(scrapes, seconds)
+	return scrape.Observer{Scraped: func(s scrape.Status) {
+		scrapes.WithLabelValues(s.Job, s.Name, string(s.Health)).Inc()
+		seconds.WithLabelValues(s.Job, s.Name).Observe(s.Duration.Seconds())
+		if s.Err != nil {
+			log.Warn("scrape failed", "job", s.Job, "profile", s.Name, "err", s.Err)
+		}
+	}}
+}

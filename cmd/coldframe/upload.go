@@ -1,0 +1,73 @@
+package main
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/upload"
+)
+
+// observeUpload turns what an uploader tells into logs and metrics. Whatever is lost
+// is counted by reason and logged as an error.
+func observeUpload(reg *prometheus.Registry, log *slog.Logger) upload.Observer {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		reg.MustRegister(c)
+		return c
+	}
+	accepted := counter("coldframe_upload_accepted_profiles_total", "Profiles taken, on their way into a block.", "tenant")
+	acceptedBytes := counter("coldframe_upload_accepted_bytes_total", "Bytes of profiles taken.", "tenant")
+	written := counter("coldframe_upload_written_profiles_total", "Profiles in blocks that are in the bucket.", "tenant")
+	blocks := counter("coldframe_upload_written_blocks_total", "Blocks that are in the bucket.", "tenant")
+	bytes := counter("coldframe_upload_written_bytes_total", "Bytes of blocks that are in the bucket.", "tenant")
+	retries := counter("coldframe_upload_retries_total", "Failed tries to write a block that were followed by another.")
+	refused := counter("coldframe_upload_refused_profiles_total", "Pushed profiles that were answered with an error.", "tenant")
+	lost := counter("coldframe_upload_lost_profiles_total", "Profiles that were taken and given up.", "reason")
+	ahead := counter("coldframe_upload_clock_ahead_profiles_total", "Profiles from the future, stored at the time of receipt.", "tenant")
+	spoolFailures := counter("coldframe_upload_spool_failures_total", "Times the spool could not be written, read or tidied up.")
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "coldframe_upload_duration_seconds", Help: "From the first try to write a block until it was in the bucket.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600},
+	})
+	reg.MustRegister(seconds)
+	for _, reason := range []upload.Reason{upload.Expired, upload.MemoryFull, upload.SpoolFull, upload.SpoolCorrupt, upload.Closed} {
+		lost.WithLabelValues(string(reason)) // shown as 0 before the first
+	}
+	return upload.Observer{
+		Accepted: func(t profile.Tenant, profiles int, n int64) {
+			accepted.WithLabelValues(string(t)).Add(float64(profiles))
+			acceptedBytes.WithLabelValues(string(t)).Add(float64(n))
+		},
+		Written: func(key block.L0Key, profiles int, n int64, took time.Duration) {
+			written.WithLabelValues(string(key.Tenant)).Add(float64(profiles))
+			blocks.WithLabelValues(string(key.Tenant)).Inc()
+			bytes.WithLabelValues(string(key.Tenant)).Add(float64(n))
+			seconds.Observe(took.Seconds())
+			log.Debug("block written", "object", key.String(), "profiles", profiles, "bytes", n, "took", took)
+		},
+		Retry: func(key block.L0Key, err error) {
+			retries.WithLabelValues().Inc()
+			log.Warn("block not written yet, will be tried again", "object", key.String(), "err", err)
+		},
+		Refused: func(t profile.Tenant, profiles int, err error) {
+			refused.WithLabelValues(string(t)).Add(float64(profiles))
+			log.Warn("push refused", "tenant", string(t), "profiles", profiles, "err", err)
+		},
+		Lost: func(l upload.Loss) {
+			lost.WithLabelValues(string(l.Reason)).Add(float64(l.Profiles))
+			log.Error("profiles lost", "reason", string(l.Reason), "profiles", l.Profiles, "bytes", l.Bytes, "object", l.Key.String(), "err", l.Err)
+		},
+		ClockAhead: func(t profile.Tenant, by time.Duration) {
+			ahead.WithLabelValues(string(t)).Inc()
+			log.Debug("profile from the future stored at the time of receipt", "tenant", string(t), "ahead", by)
+		},
+		SpoolFailed: func(err error) {
+			spoolFailures.WithLabelValues().Inc()
+			log.Error("spool", "err", err)
+		},
+	}
+}

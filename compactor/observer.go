@@ -1,0 +1,83 @@
+package compactor
+
+import (
+	"time"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/profile"
+)
+
+// Observer is told what happens, for logs and metrics. Its funcs may be nil, are
+// called from many goroutines and should return at once.
+type Observer struct {
+	// Committed: a job's blocks are live.
+	Committed func(Job)
+	// Abandoned: another commit has taken the ground from under a job. What it wrote is
+	// named by nobody and is left to the lifecycle. It is planned again.
+	Abandoned func(Job, error)
+	// Rejected: a pprof block, or a file in it, is damaged or over a limit, and is not in
+	// the block that was made of the others. Told before the commit.
+	Rejected func(key, file, reason string)
+	// Unreadable: a block's sources are gone or damaged, so that a sweep cannot tell
+	// what it gathered. Stragglers of its minutes are lost.
+	Unreadable func(key string, err error)
+	// Sealed: how long ago the last minute ended that is sealed, after each look at a shard.
+	Sealed func(profile.Tenant, block.Shard, time.Duration)
+	// Failed: a round of Run failed in part. It goes on.
+	Failed func(error)
+}
+
+// Job is a seal or a sweep, and what became of it.
+type Job struct {
+	Tenant profile.Tenant
+	Shard  block.Shard
+	Sweep  bool           // stragglers, rather than minutes not sealed before
+	From   catalog.Minute // its pprof blocks were uploaded in the minutes (From, To]
+	To     catalog.Minute
+
+	L0s      int   // pprof blocks read
+	BytesIn  int64 // of them
+	Profiles int   // in the blocks that were made
+	Repeated int   // left out because they were in already
+	Rejected int   // pprof blocks and profiles that could not be used
+	Blocks   int
+	BytesOut int64
+	Took     time.Duration
+}
+
+func (o Observer) committed(j Job) {
+	if o.Committed != nil {
+		o.Committed(j)
+	}
+}
+
+func (o Observer) abandoned(j Job, err error) {
+	if o.Abandoned != nil {
+		o.Abandoned(j, err)
+	}
+}
+
+func (o Observer) rejected(key, file, reason string) {
+	if o.Rejected != nil {
+		o.Rejected(key, file, reason)
+	}
+}
+
+func (o Observer) unreadable(key string, err error) {
+	if o.Unreadable != nil {
+		o.Unreadable(key, err)
+	}
+}
+
+func (o Observer) sealed(s shard, behind time.Duration) {
+	if o.Sealed != nil {
+		o.Sealed(s.tenant, s.Shard, behind)
+	}
+}
+
+func (o Observer) failed(err error) {
+	if o.Failed != nil {
+		o.Failed(err)
+	}
+}

@@ -1,0 +1,151 @@
+// Package arch holds the floors of the house: an import goes down, never sideways
+// or up. The build fails when one does not.
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/coldframe/coldframe/"
+
+// floors lists every package of the product. A package that is not here fails the
+// test: a new room is a decision, to be written down beside it.
+var floors = map[string]int{
+	"profile": 0, "bucket": 0,
+	"block": 1, "block/pprofblock": 1, "block/arrowblock": 1,
+	"catalog": 2, "upload": 2, "serve": 2,
+	"ingest/scrape": 3, "ingest/push": 3, "compactor": 3, "query": 3,
+	"cmd/coldframe": 4,
+}
+
+// below names the imports within a floor that are meant: a parent package whose
+// words its sub-packages speak.
+var below = map[string][]string{
+	"block/pprofblock": {"block"},
+	"block/arrowblock": {"block"},
+}
+
+// doors says by which packages alone an outside module may be entered.
+var doors = map[string][]string{
+	"github.com/thanos-io/objstore":              {"bucket"},
+	"github.com/minio/minio-go":                  {"bucket"},
+	"cloud.google.com/go/storage":                {"bucket"},
+	"github.com/Azure/":                          {"bucket"},
+	"github.com/aws/":                            {"bucket", "cmd/coldframe"},
+	"github.com/apache/arrow-go":                 {"block/arrowblock", "query", "ingest/push"},
+	"github.com/prometheus/prometheus/discovery": {"ingest/scrape"},
+	"github.com/prometheus/prometheus/promql":    {"profile"},
+	"github.com/prometheus/client_golang":        {"serve", "cmd/coldframe"},
+	"github.com/alecthomas/kong":                 {"cmd/coldframe"},
+	"github.com/google/pprof":                    {"profile", "query", "ingest/push", "ingest/scrape", "cmd/coldframe"},
+	"github.com/klauspost/compress":              {"profile", "block/pprofblock", "block/arrowblock"},
+	"github.com/cilium/ebpf":                     {"bpf"},
+	"github.com/hashicorp/memberlist":            {"query/cluster"},
+}
+
+type pkg struct {
+	ImportPath, Dir string
+	Imports         []string
+	GoFiles         []string
+}
+
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,GoFiles", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []pkg
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		p.ImportPath = strings.TrimPrefix(p.ImportPath, module)
+		all = append(all, p)
+	}
+}
+
+// testSupport are packages that only tests import; they see every floor.
+func testSupport(path string) bool {
+	return strings.HasPrefix(path, "internal/") || path == "bucket/buckettest"
+}
+
+func TestImportsGoDown(t *testing.T) {
+	for _, p := range packages(t) {
+		if testSupport(p.ImportPath) {
+			continue
+		}
+		floor, known := floors[p.ImportPath]
+		if !known {
+			t.Errorf("%s is on no floor: name it in internal/arch, and say in docs/decisions why there is a new room", p.ImportPath)
+			continue
+		}
+		for _, imported := range p.Imports {
+			path, ours := strings.CutPrefix(imported, module)
+			if !ours {
+				continue
+			}
+			switch to, known := floors[path]; {
+			case testSupport(path):
+				t.Errorf("%s imports %s, which only tests may", p.ImportPath, path)
+			case !known:
+				t.Errorf("%s imports %s, which is on no floor", p.ImportPath, path)
+			case to >= floor && !slices.Contains(below[p.ImportPath], path):
+				t.Errorf("%s (floor %d) imports %s (floor %d): an import goes down", p.ImportPath, floor, path, to)
+			}
+		}
+	}
+}
+
+func TestOutsideModulesEnterByTheirDoor(t *testing.T) {
+	for _, p := range packages(t) {
+		if testSupport(p.ImportPath) {
+			continue
+		}
+		for _, imported := range p.Imports {
+			for outside, allowed := range doors {
+				if strings.HasPrefix(imported, outside) && !slices.Contains(allowed, p.ImportPath) {
+					t.Errorf("%s imports %s, whose door is %s", p.ImportPath, imported, strings.Join(allowed, ", "))
+				}
+			}
+		}
+	}
+}
+
+// Every package says what it is: a comment of at least two lines, in the file
+// that carries the package's name or in doc.go.
+func TestEveryPackageSaysWhatItIs(t *testing.T) {
+	for _, p := range packages(t) {
+		comment, err := packageComment(p)
+		if err != nil {
+			t.Error(err)
+		} else if strings.Count(comment, "\n") < 2 && len(p.GoFiles) > 0 {
+			t.Errorf("%s: the package comment %q is too short to say what it is, promises and refuses", p.ImportPath, comment)
+		}
+	}
+}
+
+func packageComment(p pkg) (string, error) {
+	var comment strings.Builder
+	for _, name := range p.GoFiles {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", p.ImportPath, err)
+		}
+		comment.WriteString(f.Doc.Text())
+	}
+	return comment.String(), nil
+}

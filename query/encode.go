@@ -1,0 +1,161 @@
+package query
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"strconv"
+
+	"github.com/coldframe/coldframe/profile"
+)
+
+// What the answers look like as JSON is told by api/openapi.yaml; the tests compare.
+
+// head is what answers of one type have in common.
+type head struct {
+	Type string `json:"type"`
+	Unit string `json:"unit"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+func newHead(t profile.Type, r profile.TimeRange) head {
+	h := head{From: formatTime(r.From), To: formatTime(r.To)}
+	if t != (profile.Type{}) {
+		h.Type, h.Unit = t.String(), t.Sample.Unit
+	}
+	return h
+}
+
+// WriteJSON writes the tree as Flamegraph of openapi.yaml. The columns are written
+// by hand: there are hundreds of thousands of numbers, and encoding/json would take
+// ten times as long over them as the tree took to merge.
+func (t *Tree) WriteJSON(w io.Writer) error {
+	out := bufio.NewWriterSize(w, 32<<10)
+	total := int64(0)
+	if len(t.Total) > 0 {
+		total = t.Total[0]
+	}
+	names, files, binaries := make([]string, len(t.Frames)), make([]string, len(t.Frames)), make([]string, len(t.Frames))
+	for i, f := range t.Frames {
+		names[i], files[i], binaries[i] = f.Name, f.File, f.Binary
+	}
+	start, err := json.Marshal(struct {
+		head
+		Total  int64               `json:"total"`
+		Cut    int                 `json:"cut"`
+		Frames map[string][]string `json:"frames"`
+		Stats  Stats               `json:"stats"`
+	}{newHead(t.Type, t.Range), total, t.Cut, map[string][]string{"name": names, "file": files, "binary": binaries}, t.Stats})
+	if err != nil {
+		return err
+	}
+	// What a bufio.Writer could not write it tells at Flush.
+	_, _ = out.Write(start[:len(start)-1])
+	_, _ = out.WriteString(`,"nodes":{"depth":`)
+	writeColumn(out, t.Depth)
+	_, _ = out.WriteString(`,"frame":`)
+	writeColumn(out, t.Frame)
+	_, _ = out.WriteString(`,"self":`)
+	writeColumn(out, t.Self)
+	_, _ = out.WriteString(`,"total":`)
+	writeColumn(out, t.Total)
+	_, _ = out.WriteString("}}\n")
+	return out.Flush()
+}
+
+func writeColumn[T uint32 | int64](out *bufio.Writer, column []T) {
+	var digits [20]byte
+	_ = out.WriteByte('[')
+	for i, v := range column {
+		if i > 0 {
+			_ = out.WriteByte(',')
+		}
+		_, _ = out.Write(strconv.AppendInt(digits[:0], int64(v), 10))
+	}
+	_ = out.WriteByte(']')
+}
+
+// WriteJSON writes the table as Top of openapi.yaml.
+func (t *Top) WriteJSON(w io.Writer) error {
+	type function struct {
+		Name   string `json:"name"`
+		File   string `json:"file"`
+		Binary string `json:"binary"`
+		Self   int64  `json:"self"`
+		Total  int64  `json:"total"`
+	}
+	functions := make([]function, len(t.Functions))
+	for i, f := range t.Functions {
+		functions[i] = function{f.Name, f.File, f.Binary, f.Self, f.Total}
+	}
+	return json.NewEncoder(w).Encode(struct {
+		head
+		Total     int64      `json:"total"`
+		Count     int        `json:"count"`
+		Functions []function `json:"functions"`
+		Stats     Stats      `json:"stats"`
+	}{newHead(t.Type, t.Range), t.Total, t.Count, functions, t.Stats})
+}
+
+// WriteJSON writes the series as SeriesList of openapi.yaml.
+func (l *SeriesList) WriteJSON(w io.Writer) error {
+	type series struct {
+		Labels map[string]string `json:"labels"`
+		Points [][2]int64        `json:"points"`
+	}
+	all := make([]series, len(l.Series))
+	for i, s := range l.Series {
+		all[i] = series{s.Labels.Map(), make([][2]int64, len(s.Points))}
+		for j, p := range s.Points {
+			all[i].Points[j] = [2]int64{p.Time, p.Value}
+		}
+	}
+	return json.NewEncoder(w).Encode(struct {
+		head
+		StepMillis int64    `json:"step_ms"`
+		Series     []series `json:"series"`
+		Stats      Stats    `json:"stats"`
+	}{newHead(l.Type, l.Range), l.Step.Milliseconds(), all, l.Stats})
+}
+
+// WriteJSON writes the types as TypeList of openapi.yaml.
+func (l *TypeList) WriteJSON(w io.Writer) error {
+	type typ struct {
+		Type       string `json:"type"`
+		Name       string `json:"name"`
+		SampleType string `json:"sample_type"`
+		SampleUnit string `json:"sample_unit"`
+		PeriodType string `json:"period_type"`
+		PeriodUnit string `json:"period_unit"`
+		Delta      bool   `json:"delta"`
+	}
+	types := make([]typ, len(l.Types))
+	for i, t := range l.Types {
+		types[i] = typ{t.String(), t.Name, t.Sample.Type, t.Sample.Unit, t.Period.Type, t.Period.Unit, t.Delta}
+	}
+	return json.NewEncoder(w).Encode(struct {
+		Types []typ `json:"types"`
+		Stats Stats `json:"stats"`
+	}{types, l.Stats})
+}
+
+// WriteJSON writes the names as LabelNames, or as LabelValues when they are the
+// values of one, of openapi.yaml.
+func (l *WordList) WriteJSON(w io.Writer) error {
+	words := l.Words
+	if words == nil {
+		words = []string{}
+	}
+	if l.Label == "" {
+		return json.NewEncoder(w).Encode(struct {
+			Names []string `json:"names"`
+			Stats Stats    `json:"stats"`
+		}{words, l.Stats})
+	}
+	return json.NewEncoder(w).Encode(struct {
+		Name   string   `json:"name"`
+		Values []string `json:"values"`
+		Stats  Stats    `json:"stats"`
+	}{l.Label, words, l.Stats})
+}

@@ -1,0 +1,165 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/block/arrowblock"
+	"github.com/coldframe/coldframe/block/pprofblock"
+	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/profile"
+)
+
+// eachL0 reads pprof blocks and calls f with each, several at a time. f must note
+// itself what it cannot use of one.
+func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.Context, key string, rd *pprofblock.Reader) error) error {
+	_, err := each(ctx, r, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
+		if err := r.reserve(l0.Size, "the pprof blocks of the last minutes"); err != nil {
+			return err
+		}
+		data, err := r.read(ctx, objectRange{l0.String(), 0, -1})
+		if err != nil {
+			return err
+		}
+		rd, err := pprofblock.Open(data, pprofblock.Limits{})
+		if err != nil {
+			return err
+		}
+		return f(ctx, l0.String(), rd)
+	})
+	return err
+}
+
+// wants says whether a profile of a pprof block is asked for.
+func (r *run) wants(e *pprofblock.Entry) bool {
+	ms := e.MinTime.UnixMilli()
+	return ceilMillis(r.within.From) <= ms && ms < ceilMillis(r.within.To) &&
+		r.req.Selector.Matches(e.Labels) && slices.ContainsFunc(e.Types(), r.req.Selector.Type.Matches)
+}
+
+// decodeL0s makes parts of the profiles in pprof blocks that are asked for. Blocks are
+// read and decoded several at a time; those that one CPU decodes share a part.
+func (r *run) decodeL0s(ctx context.Context, p *plan) ([]*part, error) {
+	idle := make(chan *decoder, runtime.GOMAXPROCS(0))
+	for range cap(idle) {
+		idle <- &decoder{run: r}
+	}
+	err := r.eachL0(ctx, p.l0s, func(ctx context.Context, key string, rd *pprofblock.Reader) error {
+		r.learnTypes(p, rd)
+		d := <-idle
+		defer func() { idle <- d }()
+		return d.add(ctx, key, rd)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var parts []*part
+	for range cap(idle) {
+		d := <-idle
+		for window := range d.builders {
+			if err := d.finish(ctx, window); err != nil {
+				return nil, err
+			}
+		}
+		parts = append(parts, d.parts...)
+	}
+	return parts, nil
+}
+
+// learnTypes adds a pprof block's types to those that are known.
+func (r *run) learnTypes(p *plan, rd *pprofblock.Reader) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range rd.Manifest().Profiles {
+		p.learn(rd.Manifest().Profiles[i].Types())
+	}
+}
+
+// decoder turns pprof profiles into Arrow blocks in memory.
+type decoder struct {
+	*run
+	builders map[int64]*arrowblock.Builder // by window of time
+	parts    []*part
+}
+
+const (
+	// windowLength is of times that one block in memory covers: well within the 49 days
+	// that its milliseconds reach.
+	windowLength = 28 * 24 * time.Hour
+	// fullBytes is the size at which a block in memory is finished and another begun.
+	fullBytes = 64 << 20
+)
+
+// add decodes what is asked for of a pprof block. A profile that is broken is missing
+// from the answer; the others are not.
+func (d *decoder) add(ctx context.Context, key string, rd *pprofblock.Reader) error {
+	for i := range rd.Manifest().Profiles {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e := &rd.Manifest().Profiles[i]
+		if !d.wants(e) {
+			continue
+		}
+		body, err := rd.Profile(i)
+		if err == nil {
+			err = d.addProfile(ctx, e, body)
+		}
+		if err != nil {
+			if err = d.lose(ctx, key, fmt.Errorf("%s: %w", e.File, err)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *decoder) addProfile(ctx context.Context, e *pprofblock.Entry, body []byte) error {
+	window := e.MinTime.Unix() / int64(windowLength/time.Second) // no profile is older than 1970
+	b := d.builders[window]
+	if b == nil {
+		from := time.Unix(window*int64(windowLength/time.Second), 0)
+		var err error
+		if b, err = arrowblock.NewBuilder(arrowblock.Config{
+			Range:        profile.TimeRange{From: from, To: from.Add(windowLength)},
+			Uncompressed: true,
+		}); err != nil {
+			return err
+		}
+		if d.builders == nil {
+			d.builders = map[int64]*arrowblock.Builder{}
+		}
+		d.builders[window] = b
+	}
+	before := b.SizeBytes()
+	if _, err := b.AddPprof(arrowblock.Key{Name: e.Name, Labels: e.Labels, Time: e.MinTime}, body); err != nil {
+		return err
+	}
+	if err := d.reserve(b.SizeBytes()-before, "the profiles of the last minutes"); err != nil {
+		return err
+	}
+	if b.SizeBytes() > fullBytes {
+		return d.finish(ctx, window)
+	}
+	return nil
+}
+
+// finish makes a part of a builder's profiles.
+func (d *decoder) finish(ctx context.Context, window int64) error {
+	var b bytes.Buffer
+	if _, err := d.builders[window].Finish(&b); err != nil {
+		return err
+	}
+	delete(d.builders, window)
+	blk, err := arrowblock.Open(ctx, block.Bytes(b.Bytes()), arrowblock.Tail{})
+	if err != nil {
+		return err
+	}
+	d.parts = append(d.parts, &part{blk: blk, series: matchSeries(blk, d.req.Selector)})
+	return d.reserve(int64(b.Len()), "the profiles of the last minutes")
+}

@@ -1,0 +1,127 @@
+package query
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/coldframe/coldframe/block/pprofblock"
+	"github.com/coldframe/coldframe/profile"
+)
+
+// TypeList is the profile types that there are.
+type TypeList struct {
+	Types []profile.Type // sorted
+	Stats Stats
+}
+
+// WordList is label names, or the values of one label.
+type WordList struct {
+	Label string   // whose values Words are; "" when they are names
+	Words []string // sorted
+	Stats Stats
+}
+
+// Types lists the types of the selected profiles. Like the lists of labels it reads
+// blocks' indexes, and the profiles' times only of blocks that are not wholly in the range.
+func (q *Querier) Types(ctx context.Context, req Request) (*TypeList, error) {
+	found, stats, err := gather(ctx, q, req, func(_ profile.Labels, types []profile.Type, add func(profile.Type)) {
+		for _, t := range types {
+			if req.Selector.Type.Matches(t) {
+				add(t)
+			}
+		}
+	})
+	return &TypeList{slices.SortedFunc(maps.Keys(found), profile.Type.Compare), stats}, err
+}
+
+// LabelNames lists the names of the selected profiles' labels.
+func (q *Querier) LabelNames(ctx context.Context, req Request) (*WordList, error) {
+	found, stats, err := gather(ctx, q, req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+		for _, l := range ls {
+			add(l.Name)
+		}
+	})
+	return &WordList{Words: slices.Sorted(maps.Keys(found)), Stats: stats}, err
+}
+
+// LabelValues lists the values that a label has among the selected profiles.
+func (q *Querier) LabelValues(ctx context.Context, req Request, name string) (*WordList, error) {
+	found, stats, err := gather(ctx, q, req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+		if v := ls.Get(name); v != "" {
+			add(v)
+		}
+	})
+	return &WordList{Label: name, Words: slices.Sorted(maps.Keys(found)), Stats: stats}, err
+}
+
+// gather shows each series that has a selected profile to visit, which adds to the set
+// what it wants of it.
+func gather[T comparable](ctx context.Context, q *Querier, req Request, visit func(ls profile.Labels, types []profile.Type, add func(T))) (map[T]bool, Stats, error) {
+	var mu sync.Mutex
+	var found map[T]bool
+	locked := func(ls profile.Labels, types []profile.Type) {
+		mu.Lock()
+		defer mu.Unlock()
+		visit(ls, types, func(v T) { found[v] = true })
+	}
+	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
+		found = map[T]bool{}
+		return r.eachSeries(ctx, locked)
+	})
+	return found, stats, err
+}
+
+// eachSeries calls visit with the labels and types of what is selected, more than
+// once for what lies in several blocks.
+func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profile.Type)) error {
+	p, err := r.plan(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = each(ctx, r, r.cfg.Concurrency, r.parts(p), (*part).name, func(ctx context.Context, p *part) error {
+		if err := r.openBlock(ctx, p); err != nil {
+			return err
+		}
+		if err := r.dropAbsent(ctx, p); err != nil {
+			return err
+		}
+		groups, series := p.blk.Groups(), p.blk.Series()
+		for _, s := range p.series {
+			visit(series[s].Labels, groups[series[s].Group].Types())
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.eachL0(ctx, p.l0s, func(_ context.Context, _ string, rd *pprofblock.Reader) error {
+		for i := range rd.Manifest().Profiles {
+			if e := &rd.Manifest().Profiles[i]; r.wants(e) {
+				visit(e.Labels, e.Types())
+			}
+		}
+		return nil
+	})
+}
+
+// dropAbsent drops from a part's series those without a profile in the range.
+func (r *run) dropAbsent(ctx context.Context, p *part) error {
+	info := p.blk.Info()
+	if ceilMillis(r.within.From) <= info.MinTime && info.MaxTime < ceilMillis(r.within.To) {
+		return nil
+	}
+	if err := r.choose(ctx, p); err != nil {
+		return err
+	}
+	var present []uint32
+	for _, k := range p.picks {
+		for _, row := range k.chosen {
+			present = append(present, k.totals.Series[row])
+		}
+	}
+	slices.Sort(present)
+	p.series = slices.Compact(present)
+	return nil
+}

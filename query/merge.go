@@ -1,0 +1,292 @@
+package query
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/block/arrowblock"
+)
+
+// merged is the samples of all chosen profiles, equal ones added up.
+type merged struct {
+	sym  *arrowblock.Symbols
+	tree *arrowblock.Tree // samples without labels, one column for each chosen sample type
+
+	// Samples with labels, when they were asked for. A node of a labelled sample is in
+	// tree, but Prune was not called.
+	labelled map[labelledKey][]int64
+	sets     labelSets
+}
+
+// labelledKey is what makes labelled samples equal.
+type labelledKey struct {
+	set  int    // in merged.sets
+	node uint32 // in merged.tree
+}
+
+// labelSets numbers sets of sample labels across blocks.
+type labelSets struct {
+	numbers map[string]int
+	keys    []string // what the sets are known by
+	sets    [][]arrowblock.SampleLabel
+}
+
+// merge reads the rows and stacks of the selected profiles and adds them up. A part
+// that fails leaves the selection and is missing from the result, whole. full reads
+// what only a pprof shows: the samples' labels and the profiles' headers.
+func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*merged, error) {
+	m := &merged{sym: arrowblock.NewSymbols(), sets: labelSets{numbers: map[string]int{}}}
+	var mu sync.Mutex
+	var trees []*arrowblock.Tree
+	var labelled []*share
+	sound, err := each(ctx, r, mergesAtATime(), s.parts, (*part).name, func(ctx context.Context, p *part) error {
+		shares, err := r.readPart(ctx, p, c, m.sym, full)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, sh := range shares {
+			trees = append(trees, sh.tree)
+			if len(sh.labelled) > 0 {
+				labelled = append(labelled, sh)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.parts = sound
+	r.profiles = s.profiles()
+	if len(trees) == 0 {
+		trees = append(trees, arrowblock.NewTree(&arrowblock.Stacks{Depth: []uint16{0}, Frame: []arrowblock.FrameID{0}}, len(c.samples)))
+	}
+	m.tree = arrowblock.Merge(m.sym, trees...)
+	if len(labelled) > 0 {
+		m.addLabelled(labelled)
+	}
+	return m, nil
+}
+
+// share is what one service in one block adds to an answer.
+type share struct {
+	nodes    arrowblock.Span // of the block
+	tree     *arrowblock.Tree
+	labelled []labelledRow
+	sets     [][]arrowblock.SampleLabel // of the block
+}
+
+// labelledRow is a row with sample labels.
+type labelledRow struct {
+	node   uint32 // in share.tree
+	set    uint32 // in share.sets
+	values []int64
+}
+
+// nodeBytes is what a node takes in a tree: its depth, its frame, its share of symbols.
+const nodeBytes = 6 + 24
+
+// readPart reads the rows of a part's picks, the stacks of their services, and if full
+// the block's headers, all at once.
+func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.Symbols, full bool) ([]*share, error) {
+	services := p.services()
+	shares := make([]*share, len(services))
+	for i, service := range services {
+		nodes := p.blk.Services()[service].Nodes
+		if err := r.reserve((nodeBytes+8*int64(len(c.samples)))*int64(nodes.Len()), "the stacks"); err != nil {
+			return nil, err
+		}
+		self := make([][]int64, len(c.samples))
+		for k := range self {
+			self[k] = make([]int64, nodes.Len())
+		}
+		shares[i] = &share{nodes: nodes, tree: &arrowblock.Tree{Self: self}}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if full {
+		g.Go(func() (err error) {
+			p.headers, err = p.blk.Headers(ctx)
+			return err
+		})
+	}
+	g.Go(func() error {
+		stacks, err := p.blk.Stacks(ctx, sym, services...)
+		for i := range stacks {
+			shares[i].tree.Stacks = *stacks[i]
+		}
+		return err
+	})
+	g.Go(func() error {
+		for _, k := range p.picks {
+			if err := r.readRows(ctx, p, k, c.columns(p.blk.Groups()[k.group]), services, shares, full); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return shares, g.Wait()
+}
+
+// services are those of the picked profiles, ascending.
+func (p *part) services() []int {
+	var services []int
+	for _, k := range p.picks {
+		last := uint32(0)
+		for i, row := range k.chosen {
+			if s := k.totals.Series[row]; i == 0 || s != last {
+				services = append(services, p.blk.Series()[s].Service)
+				last = s
+			}
+		}
+	}
+	slices.Sort(services)
+	return slices.Compact(services)
+}
+
+// readRows adds the rows of a pick's profiles to the shares of their services.
+func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services []int, shares []*share, withLabels bool) error {
+	spans, owners := p.rowSpans(k, services)
+	wanted := arrowblock.Columns{Labels: withLabels}
+	for _, column := range columns {
+		if column >= 0 {
+			wanted.Values = append(wanted.Values, column)
+		}
+	}
+	var sets [][]arrowblock.SampleLabel
+	for rows, err := range p.blk.Rows(ctx, k.group, spans, wanted) {
+		if err != nil {
+			return err
+		}
+		sh := shares[owners[rows.Span]]
+		if rows.Labels == nil {
+			for i, column := range columns {
+				if column < 0 {
+					continue
+				}
+				if err := rows.AddTo(sh.tree.Self[i], sh.nodes.From, column); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if sets == nil {
+			if sets, err = p.blk.SampleLabels(ctx); err != nil {
+				return err
+			}
+		}
+		sh.sets = sets
+		if err := r.addRows(sh, rows, columns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rowSpans are the rows of a pick's profiles, joined where they adjoin within a
+// service, and for each span the position of its service among services.
+func (p *part) rowSpans(k pick, services []int) (spans []arrowblock.Span, owners []int) {
+	series := p.blk.Series()
+	for _, row := range k.chosen {
+		span := arrowblock.Span{From: k.totals.FirstRow[row], To: k.totals.FirstRow[row+1]}
+		if span.From == span.To {
+			continue
+		}
+		owner, _ := slices.BinarySearch(services, series[k.totals.Series[row]].Service)
+		if n := len(spans); n > 0 && spans[n-1].To == span.From && owners[n-1] == owner {
+			spans[n-1].To = span.To
+			continue
+		}
+		spans, owners = append(spans, span), append(owners, owner)
+	}
+	return spans, owners
+}
+
+// addRows adds rows of which some have labels.
+func (r *run) addRows(sh *share, rows *arrowblock.Rows, columns []int) error {
+	if err := r.reserve(int64(rows.Len())*int64(32+8*len(columns)), "the samples with labels"); err != nil {
+		return err
+	}
+	values := make([][]int64, len(columns))
+	for i, column := range columns {
+		if column >= 0 {
+			values[i] = rows.Values(nil, column)
+		} else {
+			values[i] = make([]int64, rows.Len())
+		}
+	}
+	for j, stack := range rows.Stack {
+		node := uint64(stack) - sh.nodes.From
+		if node >= sh.nodes.Len() {
+			return fmt.Errorf("a row has stack %d, its service has [%d, %d): %w", stack, sh.nodes.From, sh.nodes.To, block.ErrCorrupt)
+		}
+		if int(rows.Labels[j]) >= len(sh.sets) {
+			return fmt.Errorf("a row has label set %d of %d: %w", rows.Labels[j], len(sh.sets), block.ErrCorrupt)
+		}
+		if rows.Labels[j] == 0 {
+			for i := range values {
+				sh.tree.Self[i][node] += values[i][j]
+			}
+			continue
+		}
+		row := labelledRow{node: uint32(node), set: rows.Labels[j], values: make([]int64, len(columns))}
+		for i := range values {
+			row.values[i] = values[i][j]
+		}
+		sh.labelled = append(sh.labelled, row)
+	}
+	return nil
+}
+
+// addLabelled adds up the shares' labelled rows by stack and labels. The stacks of a
+// share are all in the merged tree, so that merging them again numbers them there.
+func (m *merged) addLabelled(shares []*share) {
+	m.labelled = map[labelledKey][]int64{}
+	var again arrowblock.Stacks
+	var ofTree, ofShare []uint32
+	for _, sh := range shares {
+		ofTree, ofShare = arrowblock.MergeStacks(m.sym, &again, &m.tree.Stacks, &sh.tree.Stacks, ofTree, ofShare)
+		for _, row := range sh.labelled {
+			key := labelledKey{m.sets.number(sh.sets[row.set]), ofShare[row.node]}
+			sum := m.labelled[key]
+			if sum == nil {
+				m.labelled[key] = row.values
+				continue
+			}
+			for i, v := range row.values {
+				sum[i] += v
+			}
+		}
+	}
+}
+
+// number gives equal sets of labels one number.
+func (l *labelSets) number(set []arrowblock.SampleLabel) int {
+	var key []byte
+	for _, label := range set {
+		for _, s := range []string{label.Key, label.Str, label.Unit} {
+			key = binary.AppendUvarint(key, uint64(len(s)))
+			key = append(key, s...)
+		}
+		key = binary.AppendVarint(key, label.Num)
+		isNum := byte(0)
+		if label.IsNum {
+			isNum = 1
+		}
+		key = append(key, isNum)
+	}
+	n, known := l.numbers[string(key)]
+	if !known {
+		n = len(l.sets)
+		l.numbers[string(key)] = n
+		l.keys = append(l.keys, string(key))
+		l.sets = append(l.sets, set)
+	}
+	return n
+}

@@ -1,0 +1,181 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/block/arrowblock"
+	"github.com/coldframe/coldframe/profile"
+)
+
+// part is a block's share of an answer.
+type part struct {
+	key  string // "" for pprof blocks decoded into memory
+	meta block.Meta
+
+	blk    *arrowblock.Block
+	series []uint32 // that the selector matches, ascending
+	picks  []pick
+
+	headers []arrowblock.Header // of the block, once they were read
+}
+
+// pick is what was chosen of a group: some of the profiles of its totals.
+type pick struct {
+	group  int // in blk.Groups
+	totals *arrowblock.Totals
+	chosen []uint32 // positions in totals, ascending
+}
+
+func (p *part) name() string { return p.key }
+
+// parts are the planned Arrow blocks, not open yet.
+func (r *run) parts(p *plan) []*part {
+	parts := make([]*part, len(p.blocks))
+	for i, b := range p.blocks {
+		parts[i] = &part{key: b.Key(r.req.Tenant, b.Shard), meta: b.Meta}
+	}
+	return parts
+}
+
+// openBlock opens a part's block and finds the series that are asked for.
+func (r *run) openBlock(ctx context.Context, p *part) error {
+	if p.meta.Bad != "" {
+		return fmt.Errorf("known to be damaged: %s: %w", p.meta.Bad, block.ErrCorrupt)
+	}
+	blk, cached := r.indexes.get(p.key)
+	if cached {
+		countHit(ctx)
+	} else {
+		var err error
+		src := source{r.Querier, p.key, p.meta.Size}
+		if blk, err = arrowblock.Open(ctx, src, arrowblock.Tail{Bytes: p.meta.Tail, CRC: p.meta.CRC}); err != nil {
+			return err
+		}
+		r.indexes.put(p.key, blk, blk.SizeBytes())
+	}
+	p.blk = blk
+	p.series = matchSeries(blk, r.req.Selector)
+	return r.reserve(blk.SizeBytes(), "the blocks' indexes")
+}
+
+// matchSeries finds the series that a selector matches, by type and labels.
+//
+// Matchers that an absent label does not satisfy are looked up in the postings, a
+// regular expression being tried once for each value; the others are tried for each
+// series that is left.
+func matchSeries(blk *arrowblock.Block, sel profile.Selector) []uint32 {
+	all := blk.Series()
+	var found []uint32
+	var rest profile.Selector
+	narrowed := false
+	for _, m := range sel.Matchers {
+		if m.Matches("") {
+			rest.Matchers = append(rest.Matchers, m)
+			continue
+		}
+		matched := postings(blk, m)
+		if narrowed {
+			matched = intersect(found, matched)
+		}
+		found, narrowed = matched, true
+	}
+	if !narrowed {
+		found = make([]uint32, len(all))
+		for i := range found {
+			found[i] = uint32(i)
+		}
+	}
+	wanted := make([]bool, len(blk.Groups()))
+	for i, g := range blk.Groups() {
+		wanted[i] = slices.ContainsFunc(g.Types(), sel.Type.Matches)
+	}
+	return slices.DeleteFunc(found, func(s uint32) bool {
+		return !wanted[all[s].Group] || !rest.Matches(all[s].Labels)
+	})
+}
+
+// postings are the series with a value that m accepts, ascending; a slice of the
+// caller's own.
+func postings(blk *arrowblock.Block, m *profile.Matcher) []uint32 {
+	if m.Type == labels.MatchEqual {
+		return slices.Clone(blk.Postings(m.Name, m.Value))
+	}
+	var found []uint32
+	for _, value := range blk.LabelValues(m.Name) {
+		if m.Matches(value) {
+			found = append(found, blk.Postings(m.Name, value)...)
+		}
+	}
+	slices.Sort(found) // a series has one value of a label, so none is there twice
+	return found
+}
+
+// intersect keeps of a what is in b as well; both are ascending.
+func intersect(a, b []uint32) []uint32 {
+	kept := a[:0]
+	for _, v := range a {
+		i, ok := slices.BinarySearch(b, v)
+		if ok {
+			kept = append(kept, v)
+		}
+		b = b[i:]
+	}
+	return kept
+}
+
+// choose reads which profiles there are of the part's series, and picks those in the
+// range.
+func (r *run) choose(ctx context.Context, p *part) error {
+	series := p.blk.Series()
+	for from := 0; from < len(p.series); {
+		group := series[p.series[from]].Group
+		to := from
+		for to < len(p.series) && series[p.series[to]].Group == group {
+			to++
+		}
+		if err := r.chooseOf(ctx, p, group, p.series[from:to]); err != nil {
+			return err
+		}
+		from = to
+	}
+	return nil
+}
+
+// totalsBytes is what a profile takes in Totals, and in what is made of it.
+const totalsBytes = 80
+
+func (r *run) chooseOf(ctx context.Context, p *part, group int, series []uint32) error {
+	first, last := series[0], series[len(series)-1]
+	totals, err := p.blk.Totals(ctx, group, arrowblock.Span{From: uint64(first), To: uint64(last) + 1})
+	if err != nil {
+		return err
+	}
+	if err := r.reserve(totalsBytes*int64(totals.Len()), "the list of profiles"); err != nil {
+		return err
+	}
+	wanted := make([]bool, last-first+1)
+	for _, s := range series {
+		wanted[s-first] = true
+	}
+	// T counts from the beginning of the block's range.
+	start := p.start()
+	from, to := ceilMillis(r.within.From)-start, ceilMillis(r.within.To)-start
+	var chosen []uint32
+	for i, s := range totals.Series {
+		if t := int64(totals.T[i]); wanted[s-first] && from <= t && t < to {
+			chosen = append(chosen, uint32(i))
+		}
+	}
+	if len(chosen) > 0 {
+		p.picks = append(p.picks, pick{group, totals, chosen})
+	}
+	return nil
+}
+
+// start is when T is 0, in milliseconds since 1970.
+func (p *part) start() int64 { return p.blk.Info().Range.From.UnixMilli() }

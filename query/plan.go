@@ -1,0 +1,84 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/profile"
+)
+
+// plan is what a query has to read: the live objects that may hold profiles of the
+// range, the type and the series, as far as HEAD and the keys tell.
+type plan struct {
+	blocks []catalog.Block
+	l0s    []catalog.L0
+	types  map[profile.Type]bool // that are known: from HEAD and from the pprof blocks read, whether asked for or not
+}
+
+// plan looks at what is live. Shards that cannot be read are missing from the answer;
+// when none can, there is no answer.
+func (r *run) plan(ctx context.Context) (*plan, error) {
+	if err := r.req.Range.Validate(); err != nil {
+		return nil, err
+	}
+	snap, cached, err := r.snapshot(ctx, r.req.Tenant, r.req.Fresh)
+	if cached {
+		countHit(ctx)
+	}
+	if err != nil {
+		if snap == nil || len(snap.Shards) == 0 || ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		r.note(block.ClassManifest.TenantPrefix(r.req.Tenant), err)
+	}
+	p := &plan{types: map[profile.Type]bool{}}
+	for _, shard := range snap.Shards {
+		for _, b := range shard.Head.Live {
+			p.learn(b.Types)
+		}
+	}
+	if r.within, err = r.retained(ctx, snap.Time); err != nil || r.within.Validate() != nil {
+		return p, err
+	}
+	live, err := snap.Blocks(ctx, r.within)
+	if err != nil {
+		r.note(block.ClassManifest.TenantPrefix(r.req.Tenant), err)
+	}
+	for _, b := range live {
+		p.learn(b.Types) // of arch parts too
+		if b.HasType(r.req.Selector.Type) {
+			p.blocks = append(p.blocks, b)
+		}
+	}
+	p.l0s = snap.L0(r.within, r.req.Selector)
+	r.objects = len(p.blocks) + len(p.l0s)
+	if r.objects > r.cfg.MaxBlocks {
+		return nil, fmt.Errorf("%d blocks may hold an answer, %d are allowed; a shorter range or a selector of one job takes fewer: %w", r.objects, r.cfg.MaxBlocks, ErrTooLarge)
+	}
+	return p, nil
+}
+
+func (p *plan) learn(types []profile.Type) {
+	for _, t := range types {
+		p.types[t] = true
+	}
+}
+
+// retained is the request's range without what the tenant's retention hides.
+func (r *run) retained(ctx context.Context, now time.Time) (profile.TimeRange, error) {
+	within := r.req.Range
+	if r.cfg.Retention == nil {
+		return within, nil
+	}
+	keep, err := r.cfg.Retention(ctx, r.req.Tenant)
+	if err != nil {
+		return within, fmt.Errorf("%w: retention of tenant %s: %w", ErrUnavailable, r.req.Tenant, err)
+	}
+	if oldest := now.Add(-keep); keep > 0 && within.From.Before(oldest) {
+		within.From = oldest
+	}
+	return within, nil
+}

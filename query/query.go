@@ -1,0 +1,146 @@
+// Package query answers from the bucket: a selector and a time range become a merged
+// pprof, a call tree, a table of functions, a time series, or a list of what there is.
+//
+// A query takes three rounds of requests: the snapshot of what is live; the tails of
+// Arrow blocks and whole pprof blocks; the ranges that hold the rows and stacks of
+// the profiles asked for. What it reads is chosen exactly: by time to the millisecond,
+// by series, by type. Pprof blocks are decoded into an Arrow block in memory and from
+// there on are like the others. A profile that lies in several blocks counts once.
+//
+// One bad or missing object costs one object: the answer is made of the rest, and its
+// [Stats] name what it lacks. They also tell what the answer cost.
+//
+// The package keeps caches and nothing else; any number of processes may answer from
+// one bucket.
+package query
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/coldframe/coldframe/block/arrowblock"
+	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
+)
+
+// What a caller may branch on, beside [profile.ErrInvalid] and a context's errors.
+var (
+	// ErrAmbiguous: several profile types match where one is needed.
+	ErrAmbiguous = errors.New("ambiguous profile type")
+	// ErrNoType: nothing has the type that is asked for, neither in the range nor, as far as
+	// is known without reading more, elsewhere.
+	ErrNoType = errors.New("no such profile type")
+	// ErrTooLarge: the answer would take more blocks or memory than Config allows.
+	ErrTooLarge = errors.New("query too large")
+	// ErrPartial: the request was strict and something is missing.
+	ErrPartial = errors.New("partial answer refused")
+	// ErrUnavailable: what is live could not be learned from the bucket.
+	ErrUnavailable = errors.New("bucket unavailable")
+)
+
+// Config bounds what queries take. Zero fields mean the defaults named here.
+type Config struct {
+	// MaxBlocks is how many objects one query may read; 10,000. More are refused, with
+	// what to narrow.
+	MaxBlocks int
+	// MemoryBytes is how much one query may hold, as estimated from sizes and counts
+	// before it is held; 1 GiB. More is refused.
+	MemoryBytes int64
+	// Concurrency is how many requests to the bucket all queries together have in
+	// flight; 128.
+	Concurrency int
+	// Timeout is how long one query may take; 60 s.
+	Timeout time.Duration
+
+	// SnapshotTTL is how long what is live may be remembered; 1 s. Pushed profiles appear
+	// that much later; each query that finds nothing remembered costs some eight requests a
+	// shard. Negative: not at all.
+	SnapshotTTL time.Duration
+	// IndexCacheBytes is how much memory the indexes of open blocks may take; 256 MiB.
+	// Each spares a request. Negative: nothing is kept.
+	IndexCacheBytes int64
+	// RangeCacheBytes is how much memory ranges of blocks and pprof blocks, as they lie in the
+	// bucket, may take; 128 MiB. Negative: nothing is kept.
+	RangeCacheBytes int64
+
+	// Retention tells how long a tenant's profiles are kept; older ones are hidden. nil, and
+	// the answer 0, mean no limit.
+	Retention func(ctx context.Context, tenant profile.Tenant) (time.Duration, error)
+	// Tenant says whose data an HTTP request is about; [serve.Tenant].
+	Tenant func(*http.Request) (profile.Tenant, error)
+	// Now is the clock that "now" means in a request; [time.Now].
+	Now func() time.Time
+
+	Observer Observer
+}
+
+// Observer is told of what happens. Its funcs may be nil, are called from many
+// goroutines and should return at once.
+type Observer struct {
+	// Answered: a query ended, with this cost, and with an error if it was refused.
+	Answered func(s Stats, err error)
+}
+
+// Querier answers queries. It may be used concurrently.
+type Querier struct {
+	cfg Config
+	cat *catalog.Catalog
+	bkt bucket.Bucket
+
+	requests  *semaphore.Weighted // in flight
+	snapshots snapshots
+	indexes   *lru[string, *arrowblock.Block] // by key
+	ranges    *lru[objectRange, []byte]
+	cpu       cpuMeter
+}
+
+// New makes a Querier that answers from what cat says is live in bkt. It does no I/O.
+func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
+	setDefault(&cfg.MaxBlocks, 10_000)
+	setDefault(&cfg.MemoryBytes, 1<<30)
+	setDefault(&cfg.Concurrency, 128)
+	setDefault(&cfg.Timeout, time.Minute)
+	setDefault(&cfg.SnapshotTTL, time.Second)
+	setDefault(&cfg.IndexCacheBytes, 256<<20)
+	setDefault(&cfg.RangeCacheBytes, 128<<20)
+	if cfg.Tenant == nil {
+		cfg.Tenant = serve.Tenant
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Querier{
+		cfg:      cfg,
+		cat:      cat,
+		bkt:      bkt,
+		requests: semaphore.NewWeighted(int64(cfg.Concurrency)),
+		indexes:  newLRU[string, *arrowblock.Block](cfg.IndexCacheBytes),
+		ranges:   newLRU[objectRange, []byte](cfg.RangeCacheBytes),
+	}
+}
+
+func setDefault[T int | int64 | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Request says which profiles are meant.
+type Request struct {
+	Tenant   profile.Tenant
+	Selector profile.Selector
+	Range    profile.TimeRange
+	Strict   bool // ErrPartial instead of a partial answer
+	Fresh    bool // what is live is asked of the bucket, not remembered
+}
+
+// mergesAtATime is how many blocks' rows and stacks a query reads at a time: enough
+// to hide the bucket's latency, while each may hold some 16 MiB that are not decoded yet.
+func mergesAtATime() int { return 16 + 2*runtime.GOMAXPROCS(0) }

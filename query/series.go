@@ -1,0 +1,216 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
+)
+
+// SeriesRequest asks for totals over time.
+type SeriesRequest struct {
+	Request
+	// Step is the length of a step, at least 1 ms; steps begin at multiples of it
+	// since 1970. 0 chooses one that gives at most 120 steps.
+	Step      time.Duration
+	By        []string // label names to group by
+	Aggregate Aggregate
+}
+
+// Aggregate says how the profiles of one step become one value.
+type Aggregate int
+
+const (
+	// Sum adds them: right for what belongs to a profile's duration, and what adds up.
+	Sum Aggregate = iota
+	// Last takes of each series the latest profile and adds those: right for levels, as
+	// memory in use.
+	Last
+)
+
+// SeriesList is the totals of profiles over time, by label.
+type SeriesList struct {
+	Type   profile.Type
+	Range  profile.TimeRange
+	Step   time.Duration
+	By     []string
+	Series []Series // by labels
+	Stats  Stats
+}
+
+// Series is the totals of the profiles whose labels agree in those grouped by.
+type Series struct {
+	Labels profile.Labels
+	Points []Point // by time; steps without a profile have none
+}
+
+// Point is a step's beginning, in milliseconds since 1970, and its value.
+type Point struct {
+	Time  int64
+	Value int64
+}
+
+// maxSteps is what one request may ask for, as in Prometheus.
+const maxSteps = 11_000
+
+// Series adds up the selected profiles by step and labels. It reads no stacks. Of a
+// type pattern that leaves several sample types it takes the default one.
+func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, error) {
+	list := &SeriesList{Range: req.Range, By: req.By, Step: req.Step}
+	if list.Step == 0 {
+		list.Step = niceStep(req.Range)
+	}
+	if err := checkStep(list.Step, req.Range); err != nil {
+		return nil, serve.Field("step", err)
+	}
+	stats, err := q.answer(ctx, req.Request, func(ctx context.Context, r *run) error {
+		list.Type, list.Series = profile.Type{}, nil
+		s, err := r.selectProfiles(ctx)
+		if err != nil {
+			return err
+		}
+		c, err := s.chooseTypes(req.Selector.Type)
+		if err != nil || c == nil {
+			return err
+		}
+		c = c.single()
+		list.Type = c.typ(0)
+		s.keep(c)
+		r.profiles = s.profiles()
+		sums := newStepSums(req, list.Step)
+		for _, p := range s.parts {
+			for _, k := range p.picks {
+				sums.add(p, k, c.columns(p.blk.Groups()[k.group])[0])
+			}
+		}
+		list.Series = sums.series()
+		return nil
+	})
+	list.Stats = stats
+	return list, err
+}
+
+// niceSteps are those that people think in.
+var niceSteps = []time.Duration{
+	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
+}
+
+// niceStep gives at most 120 steps: a nice one, or else whole weeks.
+func niceStep(r profile.TimeRange) time.Duration {
+	const week = 7 * 24 * time.Hour
+	length := r.To.Sub(r.From)
+	for _, step := range niceSteps {
+		if length <= 120*step {
+			return step
+		}
+	}
+	return (length/120/week + 1) * week
+}
+
+func checkStep(step time.Duration, r profile.TimeRange) error {
+	switch {
+	case step < time.Millisecond || step%time.Millisecond != 0:
+		return fmt.Errorf("step %s: want whole milliseconds: %w", step, profile.ErrInvalid)
+	case r.To.Sub(r.From)/step > maxSteps:
+		return fmt.Errorf("step %s: the range has %d steps of it, at most %d are allowed: %w", step, r.To.Sub(r.From)/step, maxSteps, profile.ErrInvalid)
+	}
+	return nil
+}
+
+// stepSums adds up profiles by step and by the labels that are grouped by.
+type stepSums struct {
+	by     []string
+	stepMS int64
+	last   bool
+	lines  map[string]*line  // by their labels
+	levels map[string]*level // by name and labels of a series; only for Last
+}
+
+type line struct {
+	labels profile.Labels
+	values map[int64]int64 // by the step's beginning
+}
+
+// level is one series' latest profile in each step.
+type level struct {
+	line   *line
+	latest map[int64]Point // by the step's beginning; the time is the profile's
+}
+
+func newStepSums(req SeriesRequest, step time.Duration) *stepSums {
+	return &stepSums{
+		by: req.By, stepMS: step.Milliseconds(), last: req.Aggregate == Last,
+		lines: map[string]*line{}, levels: map[string]*level{},
+	}
+}
+
+// add adds a pick's profiles by the values of a sample type.
+func (s *stepSums) add(p *part, k pick, column int) {
+	var to *line
+	var level *level
+	last := uint32(0)
+	for i, row := range k.chosen {
+		if series := k.totals.Series[row]; i == 0 || series != last {
+			labels := p.blk.Series()[series].Labels
+			to, last = s.line(labels), series
+			if s.last {
+				level = s.level(labels, to)
+			}
+		}
+		t, value := p.start()+int64(k.totals.T[row]), k.totals.Values[column][row]
+		step := t - t%s.stepMS // no profile is older than 1970
+		if level == nil {
+			to.values[step] += value
+		} else if latest, ok := level.latest[step]; !ok || cmp.Or(cmp.Compare(t, latest.Time), cmp.Compare(value, latest.Value)) > 0 {
+			level.latest[step] = Point{t, value}
+		}
+	}
+}
+
+func (s *stepSums) line(labels profile.Labels) *line {
+	var grouped profile.Labels
+	for _, l := range labels {
+		if slices.Contains(s.by, l.Name) {
+			grouped = append(grouped, l)
+		}
+	}
+	key := grouped.String()
+	if s.lines[key] == nil {
+		s.lines[key] = &line{grouped, map[int64]int64{}}
+	}
+	return s.lines[key]
+}
+
+func (s *stepSums) level(labels profile.Labels, to *line) *level {
+	key := labels.String()
+	if s.levels[key] == nil {
+		s.levels[key] = &level{to, map[int64]Point{}}
+	}
+	return s.levels[key]
+}
+
+// series are the sums, ordered by labels and time.
+func (s *stepSums) series() []Series {
+	for _, level := range s.levels {
+		for step, latest := range level.latest {
+			level.line.values[step] += latest.Value
+		}
+	}
+	var all []Series
+	for _, line := range s.lines {
+		one := Series{Labels: line.labels}
+		for _, step := range slices.Sorted(maps.Keys(line.values)) {
+			one.Points = append(one.Points, Point{step, line.values[step]})
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b Series) int { return a.Labels.Compare(b.Labels) })
+	return all
+}

@@ -1,0 +1,61 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	pprof "github.com/google/pprof/profile"
+
+	"github.com/coldframe/coldframe/profile"
+)
+
+// gauge is a profile of memory in use, as many bytes as are said.
+func gauge(t *testing.T, at time.Time, pod string, inUse int64) sent {
+	t.Helper()
+	p := &pprof.Profile{
+		SampleType: []*pprof.ValueType{{Type: "inuse_space", Unit: "bytes"}},
+		PeriodType: &pprof.ValueType{Type: "space", Unit: "bytes"},
+		TimeNanos:  at.UnixNano(),
+		Location:   []*pprof.Location{{ID: 1, Address: 1}},
+	}
+	p.Sample = []*pprof.Sample{{Location: p.Location, Value: []int64{inUse}}}
+	return sent{"memory", mustLabels("job", "api", "pod", pod), at, write(t, p)}
+}
+
+// Levels are not added up over time, but the latest of each series are over series.
+func TestAggregate(t *testing.T) {
+	h := newHouse()
+	h.putL0(t, gauge(t, start, "a", 100), gauge(t, start.Add(10*time.Second), "a", 70), gauge(t, start.Add(70*time.Second), "a", 50))
+	h.putArrow(t, gauge(t, start.Add(20*time.Second), "b", 9), gauge(t, start.Add(5*time.Second), "a", 80))
+	for aggregate, want := range map[Aggregate]string{
+		Sum:  fmt.Sprintf("[{{} [{%d 259} {%d 50}]}]", start.UnixMilli(), start.Add(time.Minute).UnixMilli()),
+		Last: fmt.Sprintf("[{{} [{%d 79} {%d 50}]}]", start.UnixMilli(), start.Add(time.Minute).UnixMilli()),
+	} {
+		list, err := h.q.Series(t.Context(), SeriesRequest{Request: request(t, "{}", "memory", start, start.Add(time.Hour)), Step: time.Minute, Aggregate: aggregate})
+		if got := fmt.Sprint(list.Series); err != nil || got != want {
+			t.Errorf("aggregate %d: %s and %v, want %s", aggregate, got, err, want)
+		}
+	}
+}
+
+func TestSteps(t *testing.T) {
+	for span, want := range map[time.Duration]time.Duration{
+		time.Second: time.Second, time.Hour: 30 * time.Second, 6 * time.Hour: 5 * time.Minute, 7 * 24 * time.Hour: 2 * time.Hour,
+		365 * 24 * time.Hour: 7 * 24 * time.Hour, 3650 * 24 * time.Hour: 5 * 7 * 24 * time.Hour,
+	} {
+		if got := niceStep(profile.TimeRange{From: start, To: start.Add(span)}); got != want {
+			t.Errorf("a step of %s for %s, want %s", got, span, want)
+		}
+	}
+	hour := profile.TimeRange{From: start, To: start.Add(time.Hour)}
+	for step, want := range map[time.Duration]error{
+		time.Second: nil, 400 * time.Millisecond: nil, time.Hour: nil, 24 * time.Hour: nil,
+		300 * time.Millisecond: profile.ErrInvalid, time.Microsecond: profile.ErrInvalid, -time.Second: profile.ErrInvalid, 1500 * time.Microsecond: profile.ErrInvalid,
+	} {
+		if err := checkStep(step, hour); !errors.Is(err, want) {
+			t.Errorf("step %s: %v, want %v", step, err, want)
+		}
+	}
+}

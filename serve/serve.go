@@ -1,0 +1,155 @@
+// Package serve is the listener that ingest and query share: one port, one way to
+// name a tenant, one form of error, health, metrics and the process's own pprof.
+//
+// Handlers come from the roles; serve knows none of them.
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Config is how a Server listens. Zero fields mean the defaults named here.
+type Config struct {
+	Address      string               // host:port; ":7070"
+	MaxBodyBytes int64                // of one request after which it is refused with 413; 64 MiB
+	DrainTimeout time.Duration        // how long a stop waits for requests in flight; 20 s
+	Metrics      *prometheus.Registry // what /metrics shows; nil: no such route
+	Logger       *slog.Logger         // nil: silence
+}
+
+// Server answers HTTP/1.1 and unencrypted HTTP/2 on one port.
+type Server struct {
+	cfg      Config
+	mux      *http.ServeMux
+	listener net.Listener
+	ready    atomic.Pointer[func() error]
+}
+
+// New makes a server that has the routes every coldframe process has: /metrics,
+// /-/healthy, /-/ready and /debug/pprof/. It does not listen yet.
+func New(cfg Config) *Server {
+	if cfg.Address == "" {
+		cfg.Address = ":7070"
+	}
+	if cfg.MaxBodyBytes == 0 {
+		cfg.MaxBodyBytes = 64 << 20
+	}
+	if cfg.DrainTimeout == 0 {
+		cfg.DrainTimeout = 20 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	if cfg.Metrics != nil {
+		s.mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	}
+	s.mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "healthy") })
+	s.mux.HandleFunc("GET /-/ready", s.serveReady)
+	s.mux.HandleFunc("/debug/pprof/", pprof.Index)
+	s.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	s.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	s.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	s.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return s
+}
+
+// Handle adds a route, as [http.ServeMux.Handle] does.
+func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
+
+// SetReady makes /-/ready ask check. Until then the server is not ready.
+func (s *Server) SetReady(check func() error) { s.ready.Store(&check) }
+
+func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
+	check := s.ready.Load()
+	if check == nil {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	if err := (*check)(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// Listen takes the port, so that a port that is in use is known before anything
+// else starts. Addr is known from then on.
+func (s *Server) Listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", s.cfg.Address)
+	if err != nil {
+		return fmt.Errorf("--http-address %s: %w", s.cfg.Address, err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Addr is the address that [Server.Listen] took.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Run answers requests until ctx ends, then waits for those in flight for
+// Config.DrainTimeout. It listens if Listen was not called.
+func (s *Server) Run(ctx context.Context) error {
+	if s.listener == nil {
+		if err := s.Listen(ctx); err != nil {
+			return err
+		}
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler:           s.guard(s.mux),
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- srv.Serve(s.listener) }()
+	select {
+	case err := <-stopped:
+		return fmt.Errorf("serving %s: %w", s.cfg.Address, err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stopping the listener on %s: %w", s.cfg.Address, err)
+	}
+	return srv.Close()
+}
+
+// guard bounds what a request may send, and turns a panic into a 500 of this
+// request alone.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBodyBytes)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		defer func() {
+			p := recover()
+			if p == nil {
+				return
+			}
+			if p == http.ErrAbortHandler { //nolint:errorlint // the documented sentinel is compared as a value
+				panic(p)
+			}
+			s.cfg.Logger.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			WriteError(w, errors.New("internal error; the log says more"))
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
