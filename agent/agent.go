@@ -14,9 +14,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -52,8 +54,8 @@ type Config struct {
 	IncludeEnv []string
 
 	// Relabel changes a process' labels when it is first sampled. What it does not keep, the
-	// kernel drops from then on. nil keeps all.
-	Relabel func(profile.Labels) (_ profile.Labels, keep bool)
+	// kernel drops from then on. nil keeps all. [Agent.SetRelabel] changes it later.
+	Relabel Relabel
 
 	// Labels of single samples. Each makes more distinct samples, and profiles larger.
 	Thread bool // thread_id and thread_name
@@ -132,7 +134,7 @@ type Agent struct {
 	waits     waits
 	writer    *writer
 	stats     Stats
-	ask       chan chan Stats
+	calls     chan func() // what others ask of the agent's goroutine
 	running   atomic.Bool
 }
 
@@ -155,7 +157,7 @@ func New(config Config, sink Sink) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the sampler: %w", err)
 	}
-	a := &Agent{config: config, sampler: sampler, ask: make(chan chan Stats), waits: waits{}}
+	a := &Agent{config: config, sampler: sampler, calls: make(chan func()), waits: waits{}}
 	a.stats.ByStop = map[string]uint64{}
 	a.processes = newProcesses(config, sampler.Tables())
 	a.processes.seed()
@@ -202,8 +204,8 @@ func (a *Agent) loop(ctx context.Context) error {
 			a.processes.sweep()
 		case l := <-a.processes.binaries.loaded:
 			a.processes.loaded(l)
-		case answer := <-a.ask:
-			answer <- a.snapshot()
+		case call := <-a.calls:
+			call()
 		}
 	}
 }
@@ -249,25 +251,67 @@ func (a *Agent) sample(s *bpf.Sample) {
 		return
 	}
 	a.stats.Samples++
+	p.samples++
 	a.stats.ByStop[s.Stop.String()]++
 	if s.Stop == bpf.NoUser {
 		a.stats.Kernels++
 	}
 	if s.Stop.Complete() {
 		a.stats.Complete++
+		p.complete++
 	}
 	a.window.add(onCPU, to, st, 1, int64(a.sampler.Period()))
 }
 
-// Stats asks a running agent.
-func (a *Agent) Stats(ctx context.Context) (Stats, error) {
-	answer := make(chan Stats, 1)
+// Stats asks a running agent. It waits for one to run until ctx is done.
+func (a *Agent) Stats(ctx context.Context) (s Stats, err error) {
+	err = a.call(ctx, func() { s = a.snapshot() })
+	return s, err
+}
+
+// SetRelabel changes the labels of a running agent's processes from the next sample on.
+func (a *Agent) SetRelabel(ctx context.Context, r Relabel) error {
+	return a.call(ctx, func() {
+		a.config.Relabel = r
+		a.processes.relabel(r)
+	})
+}
+
+// call runs f in the agent's goroutine and waits for it.
+func (a *Agent) call(ctx context.Context, f func()) error {
+	done := make(chan struct{})
 	select {
-	case a.ask <- answer:
-		return <-answer, nil
+	case a.calls <- func() { f(); close(done) }:
+		<-done
+		return nil
 	case <-ctx.Done():
-		return Stats{}, ctx.Err()
+		return ctx.Err()
 	}
+}
+
+// ProcessInfo is what the agent knows of a process that runs.
+type ProcessInfo struct {
+	PID      uint32         `json:"pid"`
+	Parent   uint32         `json:"parent"`
+	Comm     string         `json:"comm"`
+	Exe      string         `json:"exe"`
+	Labels   profile.Labels `json:"labels"` // of its series; none until it is sampled
+	Samples  uint64         `json:"samples"`
+	Complete uint64         `json:"complete"` // of them, those whose stack is whole
+	Dropped  bool           `json:"dropped"`  // by relabelling
+	Python   bool           `json:"python"`   // its Python stack is walked
+	Mappings int            `json:"mappings"` // executable ones
+}
+
+// Processes asks a running agent for all processes, by ID.
+func (a *Agent) Processes(ctx context.Context) (all []ProcessInfo, err error) {
+	err = a.call(ctx, func() {
+		for _, p := range a.processes.byPID {
+			all = append(all, p.info())
+		}
+	})
+	slices.SortFunc(all, func(x, y ProcessInfo) int { return cmp.Compare(x.PID, y.PID) })
+	return all, err
 }
 
 func (a *Agent) snapshot() Stats {

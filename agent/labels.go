@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,6 +23,9 @@ func labelsOf(p *process, c Config) (profile.Labels, error) {
 	}
 	for name, value := range cgroupLabels(cgroupOf(p)) {
 		all[name] = value
+	}
+	if c.Relabel != nil {
+		maps.Copy(all, hidden(p))
 	}
 	for name, value := range environment(p.pid, c.IncludeEnv) {
 		all[name] = value

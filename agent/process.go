@@ -28,6 +28,8 @@ type process struct {
 	dirty    bool // its mappings are to be published
 	headless bool // its first thread has ended before the others
 	drop     bool
+	samples  uint64
+	complete uint64  // of samples, those with a whole stack
 	known    *series // what its samples are added to; nil when labels are to be made again
 	python   *python // CPython, when it was found
 	code     *source // what a just-in-time compiler made; nil when it has none
@@ -372,4 +374,27 @@ func (ps *processes) seriesOf(p *process) *series {
 	}
 	p.known = &series{labels: ls, made: time.Now()}
 	return p.known
+}
+
+// relabel makes the labels of all processes again, of those too that were dropped.
+func (ps *processes) relabel(r Relabel) {
+	ps.config.Relabel = r
+	for _, p := range ps.byPID {
+		p.known = nil
+		if p.drop {
+			p.drop = false
+			ps.markDirty(p)
+		}
+	}
+}
+
+func (p *process) info() ProcessInfo {
+	i := ProcessInfo{
+		PID: p.pid, Parent: p.parent, Comm: clean(p.comm), Exe: clean(p.exe),
+		Samples: p.samples, Complete: p.complete, Dropped: p.drop, Python: p.walked(), Mappings: len(p.mappings),
+	}
+	if p.known != nil {
+		i.Labels = p.known.labels
+	}
+	return i
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -10,6 +11,16 @@ import (
 
 func procPath(pid uint32, rest string) string {
 	return "/proc/" + strconv.FormatUint(uint64(pid), 10) + "/" + rest
+}
+
+// readSome reads the beginning of a file.
+func readSome(path string, most int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
 }
 
 func listProcesses() []uint32 {

@@ -51,6 +51,12 @@ type Config struct {
 	AllowUnsafeKernel bool
 }
 
+// Validate says what of a configuration cannot be, before anything is loaded.
+func (c Config) Validate() error {
+	_, err := c.withDefaults(1)
+	return err
+}
+
 func (c Config) withDefaults(cpus int) (Config, error) {
 	if c.Frequency == 0 {
 		c.Frequency = 99
