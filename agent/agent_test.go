@@ -14,6 +14,7 @@ import (
 	pprof "github.com/google/pprof/profile"
 
 	"github.com/coldframe/coldframe/bpf"
+	"github.com/coldframe/coldframe/internal/machine"
 )
 
 // memory is a sink that keeps profiles.
@@ -60,12 +61,7 @@ func decode(t testing.TB, p Profile) *pprof.Profile {
 // run profiles the machine for a while. during runs beside it.
 func run(t testing.TB, c Config, d time.Duration) (*memory, Stats) {
 	t.Helper()
-	if err := bpf.Inspect().Refused; err != nil {
-		if os.Getenv("CI") != "" && os.Geteuid() == 0 {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	machine.Sampled(t, bpf.Inspect().Refused)
 	c.Node = "testnode"
 	c.Observer.Failed = func(err error) { t.Log(err) }
 	m := &memory{}

@@ -16,11 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/coldframe/coldframe/bpf"
+	"github.com/coldframe/coldframe/internal/machine"
 	"github.com/coldframe/coldframe/profile"
 )
 
 // Threads that only wait account for all of their time, where they wait.
 func TestOffCPU(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	path := compile(t, testdata+"waits.c", "cf_waits", "gcc", "-O2", "-pthread")
 	start(t, path)
 	m, s := run(t, Config{Window: time.Second, Sampler: bpf.Config{OffCPU: 1}}, 6*time.Second)
@@ -59,6 +61,7 @@ func TestOffCPU(t *testing.T) {
 // The addresses of processes that live for milliseconds are found in their mappings, and
 // nothing is kept of them.
 func TestChurn(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	source := testdata + "chain.c"
 	script := "while :; do gcc -O1 -c -o /dev/null " + source + "; ls / >/dev/null; perl -e 1; done"
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
@@ -100,6 +103,7 @@ func TestChurn(t *testing.T) {
 
 // Time is where the program spends it: heavy three times as much as light.
 func TestShares(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	path := compile(t, testdata+"ratio.c", "cf_ratio", "gcc", "-O2")
 	start(t, path)
 	m, _ := run(t, Config{Window: time.Second, Sampler: bpf.Config{Frequency: 499}}, 5*time.Second)
@@ -122,6 +126,7 @@ func TestShares(t *testing.T) {
 
 // A reader of /dev/zero shows the kernel's functions above its own.
 func TestKernelStack(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	path := compile(t, testdata+"chain.c", "cf_read", "gcc", "-O2")
 	start(t, path, "1")
 	m, _ := run(t, Config{Window: time.Second}, 3*time.Second)
@@ -148,6 +153,7 @@ func TestKernelStack(t *testing.T) {
 
 // A reader that stalls loses nothing: the ring holds five seconds.
 func TestStall(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	start(t, compile(t, testdata+"ratio.c", "cf_stall", "gcc", "-O2"))
 	a, err := New(Config{Node: "testnode"}, &memory{})
 	if err != nil {
@@ -173,6 +179,7 @@ func TestStall(t *testing.T) {
 // Of a process that runs for long the walk is what perf finds by copying stacks and
 // unwinding them with DWARF.
 func TestAgreesWithPerf(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	perf, err := exec.LookPath("perf")
 	if err != nil {
 		missing(t, err)
@@ -231,6 +238,7 @@ func own(names []string) string {
 
 // FP alone misses no whole stack where frame pointers are.
 func TestFramePointersOnly(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	path := compile(t, testdata+"chain.c", "cf_fp", "gcc", "-O1", "-fno-omit-frame-pointer", "-static")
 	start(t, path)
 	m, s := run(t, Config{Unwind: UnwindFP, Window: time.Second}, 4*time.Second)
@@ -253,6 +261,7 @@ func TestFramePointersOnly(t *testing.T) {
 // What profiling costs: the kernel's part a sample, the agent's part of the machine, memory.
 // The budgets are far above what is measured, for the machine may be shared.
 func TestCost(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	if testing.Short() {
 		t.Skip("takes 20 s")
 	}
@@ -335,6 +344,7 @@ func residentBytes(t *testing.T) int {
 
 // What relabelling does not keep is dropped by the kernel, and what it changes is changed.
 func TestRelabel(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	start(t, compile(t, testdata+"ratio.c", "cf_dropped", "gcc", "-O2"))
 	start(t, compile(t, testdata+"ratio.c", "cf_kept", "gcc", "-O2"))
 	relabel := func(ls profile.Labels) (profile.Labels, bool) {
@@ -361,6 +371,7 @@ func TestRelabel(t *testing.T) {
 
 // Python that waits shows where, too.
 func TestOffCPUPython(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	python, err := exec.LookPath("/usr/bin/python3")
 	if err != nil {
 		missing(t, err)

@@ -15,6 +15,7 @@ import (
 	pprof "github.com/google/pprof/profile"
 
 	"github.com/coldframe/coldframe/bpf"
+	"github.com/coldframe/coldframe/internal/machine"
 )
 
 const testdata = "../bpf/testdata/"
@@ -142,6 +143,7 @@ func pythons(t *testing.T, here string) []truth {
 
 // Python's frames stand where the interpreter's loop is in the native stack, in every version.
 func TestPython(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
 	here, err := filepath.Abs(testdata)
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +215,10 @@ func goFixture(t *testing.T) string {
 
 // Of each program nearly all stacks must be exactly what the source says. A stack that is
 // cut anywhere does not match.
-func TestTruth(t *testing.T) { testTruths(t, truths(t)) }
+func TestTruth(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
+	testTruths(t, truths(t))
+}
 
 func testTruths(t *testing.T, list []truth) {
 	const atOnce = 5 // each needs enough samples of two CPUs

@@ -6,18 +6,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coldframe/coldframe/internal/machine"
 )
 
-// open opens a sampler or says why the machine cannot: a skip, and a failure where CI
-// has promised that it can.
+// open opens a sampler, or skips the test and says why.
 func open(t testing.TB, c Config) *Sampler {
 	t.Helper()
-	if err := Inspect().Refused; err != nil {
-		if os.Getenv("CI") != "" && os.Geteuid() == 0 {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	machine.Sampled(t, Inspect().Refused)
 	s, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
