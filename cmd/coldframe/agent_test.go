@@ -278,7 +278,7 @@ func TestAgentWithoutCapabilities(t *testing.T) {
 		t.Skip(err)
 	}
 	// A folder that the other user reaches, for the tests' own are root's.
-	dir, err := os.MkdirTemp("", "coldframe-agent")
+	dir, err := os.MkdirTemp("", "coldframe-agent") //nolint:usetesting // as said
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func spawn(t testing.TB, args ...string) *spawned {
 		t.Fatal(err)
 	}
 	go func() { p.done <- p.Wait() }()
-	t.Cleanup(func() { _ = p.Process.Kill(); <-p.done; p.done <- nil })
+	t.Cleanup(p.kill)
 	return p
 }
 
@@ -108,7 +108,7 @@ func freeAddress(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 
