@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -117,10 +118,10 @@ func TestShares(t *testing.T) {
 		}
 	}
 	n := heavy + light
-	sigma := 3 * 0.433 * math.Sqrt(n) // √(p(1-p)n) with p = ¾
+	off := 3*math.Sqrt(0.75*0.25*n) + 0.01*n // three standard deviations, and what the loops add
 	t.Logf("%.0f heavy, %.0f light", heavy, light)
-	if n < 100 || heavy < 0.75*n-sigma || heavy > 0.75*n+sigma {
-		t.Errorf("%.0f of %.0f samples in heavy, want three quarters ± %.0f", heavy, n, sigma)
+	if n < 100 || math.Abs(heavy-0.75*n) > off {
+		t.Errorf("%.0f of %.0f samples in heavy, want three quarters ± %.0f", heavy, n, off)
 	}
 }
 
@@ -397,4 +398,65 @@ func mustAbs(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return abs
+}
+
+// A process that has the ID of one that ended is another: none of its samples are named by
+// what the first had mapped.
+func TestPIDReuse(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
+	first := compile(t, testdata+"chain.c", "cf_first", "gcc", "-O2", "-static")
+	second := compile(t, testdata+"ratio.c", "cf_second", "gcc", "-O2", "-static")
+	reused := make(chan error, 1)
+	go func() { reused <- reuse(t.Context(), first, second) }()
+	m, _ := run(t, Config{Window: time.Second, PID: true}, 7*time.Second)
+	if err := <-reused; err != nil {
+		t.Skip(err)
+	}
+	stacks := folded(m.of(t, "process_cpu", "cf_second"))
+	var right, total int64
+	for stack, n := range stacks {
+		total += n
+		if strings.Contains(stack, "main;") && (strings.Contains(stack, "heavy;") || strings.Contains(stack, "light;")) {
+			right += n
+		}
+		if strings.Contains(stack, "leaf_spin") || strings.Contains(stack, "f1;") {
+			t.Errorf("%d × a stack of the process before: %s", n, stack)
+		}
+	}
+	t.Logf("%d of %d stacks are of the second program", right, total)
+	if total < 40 || right*100 < total*80 {
+		t.Errorf("%d of %d stacks are of the second program: %v", right, total, stacks)
+	}
+}
+
+// reuse runs one program for two seconds and then another, for three, with the same ID.
+func reuse(ctx context.Context, first, second string) error {
+	const last = "/proc/sys/kernel/ns_last_pid"
+	time.Sleep(time.Second)
+	a := exec.CommandContext(ctx, first)
+	if err := a.Start(); err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second)
+	pid := a.Process.Pid
+	_ = a.Process.Kill()
+	_ = a.Wait()
+	for range 200 { // others take IDs too
+		if err := os.WriteFile(last, []byte(strconv.Itoa(pid-1)), 0); err != nil {
+			return err
+		}
+		b := exec.CommandContext(ctx, second)
+		if err := b.Start(); err != nil {
+			return err
+		}
+		if b.Process.Pid == pid {
+			time.Sleep(3 * time.Second)
+		}
+		_ = b.Process.Kill()
+		_ = b.Wait()
+		if b.Process.Pid == pid {
+			return nil
+		}
+	}
+	return fmt.Errorf("the ID %d did not come back in 200 tries", pid)
 }

@@ -51,12 +51,13 @@ type processes struct {
 	binaries *binaries
 	byPID    map[uint32]*process
 	dirty    []*process
+	departed departed
 }
 
 func newProcesses(config Config, tables *bpf.Tables) *processes {
 	return &processes{
 		config: config, tables: tables, byPID: map[uint32]*process{},
-		binaries: newBinaries(config, tables),
+		binaries: newBinaries(config, tables), departed: newDeparted(),
 	}
 }
 
@@ -216,6 +217,7 @@ func (ps *processes) threadLeft(e bpf.Event) bool {
 
 func (ps *processes) remove(p *process) {
 	delete(ps.byPID, p.pid)
+	ps.departed.add(p, time.Now())
 	p.dirty = false
 	ps.config.Observer.failed(ps.tables.RemoveProcess(p.pid))
 }
@@ -245,6 +247,11 @@ func (ps *processes) inUse() map[*binaryFile]bool {
 // of is the process that a sample was taken of.
 func (ps *processes) of(s *bpf.Sample) *process {
 	p := ps.byPID[s.PID]
+	if p == nil {
+		if last := ps.departed.find(s.PID, s.Start); last != nil {
+			return last
+		}
+	}
 	if p == nil || p.start != 0 && p.start != s.Start {
 		// Its fork was missed.
 		p = ps.discover(s.PID)
@@ -279,6 +286,7 @@ func (p *process) find(addr uint64) (mapping, bool) {
 // process that was sampled are opened; of the others only those are named that are open
 // already, so that a compiler's thousandth run costs one write.
 func (ps *processes) publish() {
+	ps.departed.forget(time.Now())
 	for _, p := range ps.dirty {
 		if !p.dirty {
 			continue // gone, or replaced by what it executes

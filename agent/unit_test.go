@@ -353,3 +353,30 @@ func TestDirectory(t *testing.T) {
 		t.Errorf("files %v, %v; want three", files, err)
 	}
 }
+
+// A process that has ended is found for a while, unless another has its ID.
+func TestDeparted(t *testing.T) {
+	d, now := newDeparted(), time.Now()
+	known, unknown := &process{pid: 1, start: 10}, &process{pid: 2}
+	d.add(known, now)
+	d.add(unknown, now.Add(time.Second))
+	again := &process{pid: 1, start: 20}
+	for _, c := range []struct {
+		pid   uint32
+		start uint64
+		want  *process
+	}{{1, 10, known}, {1, 20, nil}, {2, 5, unknown}, {3, 1, nil}} {
+		if got := d.find(c.pid, c.start); got != c.want {
+			t.Errorf("%d since %d: got %v, want %v", c.pid, c.start, got, c.want)
+		}
+	}
+	d.add(again, now.Add(2*time.Second))
+	d.forget(now.Add(remembered + 1500*time.Millisecond))
+	if d.find(1, 20) != again || d.find(2, 5) != nil || len(d.queue) != 1 {
+		t.Errorf("after a while: %v", d)
+	}
+	d.forget(now.Add(time.Hour))
+	if len(d.byPID) != 0 || len(d.queue) != 0 {
+		t.Errorf("%v is kept for ever", d)
+	}
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -270,6 +271,37 @@ func TestEveryFlagIsRead(t *testing.T) {
 
 // An agent that may not profile says what to do, and has written nothing.
 func TestAgentWithoutCapabilities(t *testing.T) {
+	dir, cmd := unprivileged(t, "agent", "--local-store-directory", "DIR/local", "--http-address", "127.0.0.1:0")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "BPF, PERFMON and SYS_PTRACE") || !strings.Contains(string(out), "--preflight") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(dir + "/local"); err == nil {
+		t.Error("it has written something")
+	}
+}
+
+// Dev does without what it may not do, and says so; if it is asked for that it fails.
+func TestDevWithoutCapabilities(t *testing.T) {
+	const why = "this machine cannot be profiled"
+	address := freeAddress(t)
+	_, cmd := unprivileged(t, "dev", "--data", "DIR/data", "--http-address", address)
+	auto := watch(t, cmd)
+	auto.ready(t, "http://"+address)
+	auto.kill()
+	if said := auto.stderr.String(); strings.Count(said, why) != 1 {
+		t.Errorf("dev does not say once why it does not profile:\n%s", said)
+	}
+	_, cmd = unprivileged(t, "dev", "--agent", "on", "--data", "DIR/data", "--http-address", "127.0.0.1:0")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), why) {
+		t.Errorf("dev --agent=on: %v\n%s", err, out)
+	}
+}
+
+// unprivileged is coldframe as nobody, without capabilities. DIR in an argument is a
+// folder that nobody may write to.
+func unprivileged(t *testing.T, args ...string) (dir string, cmd *exec.Cmd) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to give capabilities up")
 	}
@@ -277,28 +309,38 @@ func TestAgentWithoutCapabilities(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	// A folder that the other user reaches, for the tests' own are root's.
-	dir, err := os.MkdirTemp("", "coldframe-agent") //nolint:usetesting // as said
+	dir, err = os.MkdirTemp("", "coldframe") //nolint:usetesting // nobody may not enter the test's own folders
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	binary, local := filepath.Join(dir, "coldframe"), filepath.Join(dir, "local")
 	body, err := os.ReadFile(os.Args[0])
 	if err == nil {
-		err = os.WriteFile(binary, body, 0o755) //nolint:gosec // another user runs it
+		err = os.WriteFile(dir+"/coldframe", body, 0o755) //nolint:gosec // another user runs it
 	}
-	if err = errors.Join(err, os.Chmod(dir, 0o755)); err != nil { //nolint:gosec // as above
+	if err = errors.Join(err, os.Chmod(dir, 0o777)); err != nil { //nolint:gosec // as above
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), setpriv, "--reuid", "65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all",
-		binary, "agent", "--local-store-directory", local, "--http-address", "127.0.0.1:0")
+	for i, a := range args {
+		args[i] = strings.ReplaceAll(a, "DIR", dir)
+	}
+	cmd = exec.CommandContext(context.WithoutCancel(t.Context()), setpriv,
+		append([]string{"--reuid", "65534", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all", dir + "/coldframe"}, args...)...)
 	cmd.Env = append(os.Environ(), asCommand+"=1")
-	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "BPF, PERFMON and SYS_PTRACE") || !strings.Contains(string(out), "--preflight") {
-		t.Errorf("%v\n%s", err, out)
-	}
-	if _, err := os.Stat(local); err == nil {
-		t.Error("it has written something")
-	}
+	return dir, cmd
+}
+
+// Dev profiles the whole machine beside itself.
+func TestAgentInDev(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
+	c := filepath.Join(t.TempDir(), "cfdev_c")
+	build(t, "gcc", "-O2", "-o", c, "../../bpf/testdata/ratio.c")
+	burn(t, c)
+	address := freeAddress(t)
+	dev := spawn(t, "dev", "--agent", "on", "--data", t.TempDir(), "--http-address", address)
+	dev.ready(t, "http://"+address)
+	eventually(t, 30*time.Second, func() (string, bool) {
+		_, out, stderr := command(t, "get", "--server", "http://"+address, "--type", "process_cpu/cpu", `{comm="cfdev_c"}`)
+		return out + stderr, strings.Contains(out, "heavy") && strings.Contains(out, "light")
+	})
 }
