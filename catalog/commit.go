@@ -10,6 +10,7 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/internal/guard"
 	"github.com/coldframe/coldframe/profile"
 )
 
@@ -77,7 +78,7 @@ func (t *transaction) try(ctx context.Context, write bool) (Head, error) {
 		return Head{}, err
 	case err != nil:
 		return Head{}, &retryError{err}
-	case slices.Contains(h.Txns, t.txn):
+	case slices.Contains(h.Txns, t.txn) && !guard.Removed(guard.OwnTransaction):
 		return h, nil
 	case !write:
 		return Head{}, &retryError{errors.New("HEAD kept changing or could not be written")}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/internal/guard"
 	"github.com/coldframe/coldframe/profile"
 )
 
@@ -229,11 +230,16 @@ func (h Head) find(id block.ID) int {
 // starts where the sweep ended may go as far as it likes, which is what a shard that
 // was idle or not compacted for days needs.
 func (h Head) SealLimit(window Minute) Minute {
-	if h.Swept == h.Sealed {
+	if h.Swept == h.Sealed || guard.Removed(guard.SealLimit) {
 		return maxMinute
 	}
 	return h.Swept + window/2
 }
 
 // SweepFrom is where a sweep begins: it looks at the minutes (SweepFrom, Sealed].
-func (h Head) SweepFrom(window Minute) Minute { return max(0, h.Swept-window) }
+func (h Head) SweepFrom(window Minute) Minute {
+	if guard.Removed(guard.SweepBack) {
+		return max(0, h.Sealed-window)
+	}
+	return max(0, h.Swept-window)
+}

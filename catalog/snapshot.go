@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/internal/guard"
 	"github.com/coldframe/coldframe/profile"
 )
 
@@ -132,7 +133,7 @@ func (c *Catalog) state(ctx context.Context, tenant profile.Tenant, shard block.
 	}
 	s.L0 = rest
 	for i, l0s := range guess {
-		if first+Minute(i) > s.Head.Sealed {
+		if first+Minute(i) > s.Head.Sealed || guard.Removed(guard.Unsealed) {
 			s.L0 = append(s.L0, l0s...)
 		}
 	}

@@ -40,10 +40,11 @@ type fleet struct {
 	sent map[identity]sent
 }
 
-// sent is a profile that was uploaded.
+// sent is a profile that is uploaded.
 type sent struct {
-	cpu int64 // sum of its values of the type cpu
-	key block.L0Key
+	cpu          int64 // sum of its values of the type cpu
+	key          block.L0Key
+	acknowledged bool // its pprof block is in the bucket
 }
 
 func newFleet(t testing.TB) *fleet {
@@ -77,16 +78,20 @@ func (f *fleet) uploadTo(b bucket.Bucket, shard block.Shard, minute time.Time, t
 	}
 	key := builder.Key(tenant, shard, minute)
 	data := builder.Bytes()
-	f.mu.Lock()
-	for id, s := range all {
-		s.key = key
-		f.sent[id] = s
-	}
-	f.mu.Unlock()
+	f.note(all, key, false)
 	if err := b.Create(f.t.Context(), key.String(), bytes.NewReader(data), int64(len(data))); err != nil {
 		f.t.Fatal(err)
 	}
+	f.note(all, key, true)
 	return key
+}
+
+func (f *fleet) note(all map[identity]sent, key block.L0Key, acknowledged bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, s := range all {
+		f.sent[id] = sent{s.cpu, key, acknowledged}
+	}
 }
 
 // makeProfile is the nth profile: of one of three services, with values that no other has.

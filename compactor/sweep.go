@@ -13,6 +13,7 @@ import (
 	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/internal/guard"
 )
 
 // sweep gathers a shard's stragglers until there are none.
@@ -59,7 +60,7 @@ type gathered struct {
 func (g gathered) without(l0s iter.Seq2[catalog.L0, error]) iter.Seq2[catalog.L0, error] {
 	return func(yield func(catalog.L0, error) bool) {
 		for l0, err := range l0s {
-			if err == nil && g.has(l0) {
+			if err == nil && g.has(l0) && !guard.Removed(guard.Gathered) {
 				continue
 			}
 			if !yield(l0, err) {
@@ -74,7 +75,7 @@ func (g gathered) has(l0 catalog.L0) bool {
 		return true
 	}
 	for _, u := range g.unknown {
-		if m := catalog.MinuteOf(l0.Minute); m > u.From && m <= u.To {
+		if m := catalog.MinuteOf(l0.Minute); m > u.From && m <= u.To && !guard.Removed(guard.Unknown) {
 			return true
 		}
 	}

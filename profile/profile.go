@@ -12,8 +12,15 @@
 // It refuses to know about buckets, blocks or time of day.
 package profile
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // ErrInvalid marks what the caller got wrong: a malformed selector, a label with
 // no name, a profile over a limit. Errors that wrap it say which and where.
 var ErrInvalid = errors.New("invalid")
+
+func invalidf(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrInvalid}, args...)...)
+}

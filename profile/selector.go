@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
 )
@@ -31,11 +32,11 @@ func ParseSelector(s string) (Selector, error) {
 	}
 	matchers, err := parser.NewParser(parser.Options{}).ParseMetricSelector(s)
 	if err != nil {
-		return Selector{}, fmt.Errorf("selector %q: %v: %w", s, err, ErrInvalid)
+		return Selector{}, fmt.Errorf("selector %q: %w: %w", s, err, ErrInvalid)
 	}
 	var sel Selector
 	for _, m := range matchers {
-		if m.Name != labels.MetricName {
+		if m.Name != model.MetricNameLabel {
 			sel.Matchers = append(sel.Matchers, m)
 			continue
 		}

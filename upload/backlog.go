@@ -2,7 +2,6 @@ package upload
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ const maxPause = time.Minute
 // away is not asked by every block in turn.
 type backlog struct {
 	limitBytes int64
+	jitter     func(time.Duration) time.Duration
 
 	mu       sync.Mutex
 	waiting  []*parcel // next first
@@ -25,8 +25,8 @@ type backlog struct {
 	changed  chan struct{}
 }
 
-func newBacklog(limitBytes int64) backlog {
-	return backlog{limitBytes: limitBytes, changed: make(chan struct{})}
+func newBacklog(limitBytes int64, jitter func(time.Duration) time.Duration) backlog {
+	return backlog{limitBytes: limitBytes, jitter: jitter, changed: make(chan struct{})}
 }
 
 // change wakes who waits for a change. b.mu is held.
@@ -103,7 +103,7 @@ func (b *backlog) sent(ok bool) {
 	} else if now := time.Now(); !now.Before(b.until) { // else another has failed at the same time
 		pause := min(time.Second<<min(b.failures, 10), maxPause)
 		b.failures++
-		b.until = now.Add(pause/2 + rand.N(pause/2))
+		b.until = now.Add(pause/2 + b.jitter(pause/2))
 	}
 	b.change()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"github.com/coldframe/coldframe/bucket"
@@ -134,7 +133,7 @@ func (u *Uploader) commit(tenant profile.Tenant, g *gathering) error {
 		}
 		if !errors.Is(err, bucket.ErrDenied) {
 			select {
-			case <-time.After(pause/2 + rand.N(pause/2)):
+			case <-time.After(pause/2 + u.cfg.Jitter(pause/2)):
 				u.cfg.Observer.retry(p, err)
 				continue
 			case <-ctx.Done():

@@ -51,7 +51,7 @@ type Reason string
 
 // The reasons.
 const (
-	Expired      Reason = "expired"       // no answer said that it is stored, for 30 minutes
+	Expired      Reason = "expired"       // no answer said that it is stored, for Config.RetryFor
 	MemoryFull   Reason = "memory_full"   // others needed its place
 	SpoolFull    Reason = "spool_full"    // others needed its place
 	SpoolCorrupt Reason = "spool_corrupt" // its file is not what was written. It is kept, renamed

@@ -10,20 +10,14 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/internal/guard"
 	"github.com/coldframe/coldframe/profile"
 )
 
-const (
-	// retryFor is how long a block is tried under one key. A block that lands more than
-	// 60 minutes after the minute in its key is never read (that is K of the protocol), so
-	// this and the longest PUT must stay well below.
-	retryFor = 30 * time.Minute
+// putTimeout ends a PUT that gets no answer.
+const putTimeout = 2 * time.Minute
 
-	// putTimeout ends a PUT that gets no answer.
-	putTimeout = 2 * time.Minute
-)
-
-var errExpired = fmt.Errorf("not known to be stored after %s", retryFor)
+var errExpired = errors.New("not known to be stored, and too late to try again")
 
 // A parcel is a finished block on its way into the bucket. It has one owner at a
 // time: who seals it, the backlog, or who sends it.
@@ -67,8 +61,8 @@ func (u *Uploader) put(ctx context.Context, p *parcel) error {
 	if err != nil {
 		return err
 	}
-	if p.tied && now.Sub(p.key.Minute) > retryFor {
-		return errExpired
+	if since := now.Sub(p.key.Minute); p.tied && since > u.cfg.RetryFor && !guard.Removed(guard.Expiry) {
+		return fmt.Errorf("%w: %s after its first try", errExpired, since.Round(time.Second))
 	}
 	data := p.data
 	if data == nil {
@@ -87,7 +81,7 @@ func (u *Uploader) put(ctx context.Context, p *parcel) error {
 		return nil // the ID is ours alone, so an object that exists is an earlier try of ours
 	}
 	if !certain(err) {
-		p.tied = true
+		p.tied = !guard.Removed(guard.Tied)
 	}
 	if !p.tied {
 		u.spool.untie(p)

@@ -19,6 +19,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,10 @@ type Config struct {
 	PushDelay time.Duration
 	// PushTimeout is when a push is answered with ErrUnavailable; 10 s.
 	PushTimeout time.Duration
+	// RetryFor is how long a block that may have landed is tried again under its key;
+	// 30 min. What lands later after the minute in its key than the catalog's window, 60
+	// minutes, is never read: this and the longest PUT must stay well below it.
+	RetryFor time.Duration
 
 	// MemoryBytes bounds the profiles in memory, gathering and waiting; 256 MiB.
 	MemoryBytes int64
@@ -65,6 +70,11 @@ type Config struct {
 	// Limits of a profile.
 	Limits profile.Limits
 
+	// NewID makes the IDs of blocks; [block.NewID].
+	NewID func(time.Time) block.ID
+	// Jitter chooses the random part of a pause between tries, in [0, most); [rand.N].
+	Jitter func(most time.Duration) time.Duration
+
 	Observer Observer
 }
 
@@ -75,8 +85,15 @@ func (c Config) withDefaults() Config {
 	c.FlushBytes = min(c.FlushBytes, maxTogether)
 	setDefault(&c.PushDelay, 500*time.Millisecond)
 	setDefault(&c.PushTimeout, 10*time.Second)
+	setDefault(&c.RetryFor, 30*time.Minute)
 	setDefault(&c.MemoryBytes, 256<<20)
 	setDefault(&c.SpoolBytes, 1<<30)
+	if c.NewID == nil {
+		c.NewID = block.NewID
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.N[time.Duration]
+	}
 	return c
 }
 
@@ -120,7 +137,7 @@ func New(bkt bucket.Bucket, cfg Config) (*Uploader, error) {
 	cfg = cfg.withDefaults()
 	u := &Uploader{
 		bkt: bkt, cfg: cfg, shard: block.ShardOf(cfg.Agent, cfg.Shards),
-		backlog: newBacklog(cfg.MemoryBytes),
+		backlog: newBacklog(cfg.MemoryBytes, cfg.Jitter),
 		windows: map[profile.Tenant]*gathering{},
 		lanes:   map[profile.Tenant]*lane{},
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/block/pprofblock"
 	"github.com/coldframe/coldframe/profile"
 )
@@ -91,7 +90,7 @@ func (u *Uploader) endWindows() {
 
 func (u *Uploader) newGathering() *gathering {
 	now := u.now()
-	return &gathering{builder: pprofblock.NewBuilder(block.NewID(now), u.cfg.Agent, now)}
+	return &gathering{builder: pprofblock.NewBuilder(u.cfg.NewID(now), u.cfg.Agent, now)}
 }
 
 // fits says whether a block should take more. One that is empty takes anything.

@@ -107,10 +107,7 @@ func (c blockArg) openBlock(ctx context.Context, g *globals) (opened, error) {
 	default:
 		return opened{}, usage(fmt.Errorf("%s is no block: its key ends neither in .pprof.zip nor in .arrow.zip", c.Key))
 	}
-	if err != nil {
-		return opened{}, fmt.Errorf("%s: %w", c.Key, err)
-	}
-	return o, nil
+	return o, err
 }
 
 type blockInspectCmd struct{ blockArg }
@@ -119,12 +116,12 @@ type blockInspectCmd struct{ blockArg }
 func (c *blockInspectCmd) Run(ctx context.Context, g *globals) error {
 	o, err := c.openBlock(ctx, g)
 	if err != nil {
-		return damaged(err)
+		return c.damaged(err)
 	}
 	if o.pprof != nil {
 		return pprofblock.Print(g.out, o.pprof)
 	}
-	return damaged(arrowblock.Print(ctx, g.out, o.arrow))
+	return c.damaged(arrowblock.Print(ctx, g.out, o.arrow))
 }
 
 type blockCatCmd struct {
@@ -138,12 +135,12 @@ type blockCatCmd struct {
 func (c *blockCatCmd) Run(ctx context.Context, g *globals) error {
 	o, err := c.openBlock(ctx, g)
 	if err != nil {
-		return damaged(err)
+		return c.damaged(err)
 	}
 	if o.pprof != nil {
 		return usage(errors.New("a pprof block is a ZIP of pprof files: unzip it and use go tool pprof"))
 	}
-	return damaged(arrowblock.Dump(ctx, g.out, o.arrow, arrowblock.DumpConfig{Group: c.Name, Limit: c.Limit}))
+	return c.damaged(arrowblock.Dump(ctx, g.out, o.arrow, arrowblock.DumpConfig{Group: c.Name, Limit: c.Limit}))
 }
 
 type blockVerifyCmd struct{ blockArg }
@@ -159,16 +156,16 @@ func (c *blockVerifyCmd) Run(ctx context.Context, g *globals) error {
 		err = o.arrow.Verify(ctx)
 	}
 	if err != nil {
-		return damaged(err)
+		return c.damaged(err)
 	}
 	fmt.Fprintf(g.out, "%s: whole\n", c.Key)
 	return nil
 }
 
-// damaged makes damage exit with status 3.
-func damaged(err error) error {
+// damaged makes damage exit with status 3, and says which object it is in.
+func (c blockArg) damaged(err error) error {
 	if errors.Is(err, block.ErrCorrupt) {
-		return fmt.Errorf("%w (%w)", err, errPartial)
+		return as(errPartial, fmt.Errorf("%s: %w", c.Key, err))
 	}
 	return err
 }

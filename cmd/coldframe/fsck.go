@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/coldframe/coldframe/catalog"
@@ -10,6 +11,8 @@ import (
 )
 
 type fsckCmd struct {
+	RebuildHead bool `help:"First write a HEAD for every shard that has blocks and none, or a broken one, out of what the blocks say of their sources. No compactor may run meanwhile."`
+
 	bucketFlag
 }
 
@@ -21,6 +24,11 @@ func (c *fsckCmd) Run(ctx context.Context, g *globals) error {
 	}
 	began := time.Now()
 	checker := compactor.New(catalog.New(bkt, catalog.Config{}), bkt, compactor.Config{})
+	if c.RebuildHead {
+		if err := checker.RebuildHeads(ctx, func(r compactor.Rebuilt) { printRebuilt(g.out, r) }); err != nil {
+			return err
+		}
+	}
 	checked, err := checker.Check(ctx, func(f compactor.Finding) { fmt.Fprintln(g.out, f) })
 	if err != nil {
 		return err
@@ -31,4 +39,14 @@ func (c *fsckCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%d objects are damaged: %w", checked.Damaged, errPartial)
 	}
 	return nil
+}
+
+func printRebuilt(w io.Writer, r compactor.Rebuilt) {
+	fmt.Fprintf(w, "rebuilt %s/%s: %d live blocks, %d superseded, %d pprof blocks for the next sweep\n", r.Tenant, r.Shard, r.Live, r.Superseded, r.Stragglers)
+	for _, key := range r.Torn {
+		fmt.Fprintf(w, "torn %s: a part of its sources is in other blocks, what else it has is left out\n", key)
+	}
+	for _, key := range r.Unread {
+		fmt.Fprintf(w, "unread %s: damaged\n", key)
+	}
 }

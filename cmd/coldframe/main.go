@@ -116,18 +116,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 // errUsage makes a command exit with exitUsage: what was asked makes no sense.
 var errUsage = errors.New("wrong usage")
 
-func usage(err error) error {
+// usage gives err the exit status of wrong usage; nil stays nil.
+func usage(err error) error { return as(errUsage, err) }
+
+// as gives err the exit status of class, and leaves its text alone; nil stays nil.
+func as(class, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &usageError{err}
+	return &classified{class, err}
 }
 
-type usageError struct{ err error }
+type classified struct{ class, err error }
 
-func (e *usageError) Error() string        { return e.err.Error() }
-func (e *usageError) Unwrap() error        { return e.err }
-func (e *usageError) Is(target error) bool { return target == errUsage }
+func (e *classified) Error() string   { return e.err.Error() }
+func (e *classified) Unwrap() []error { return []error{e.class, e.err} }
 
 func (g *globals) setUp(stdout, stderr io.Writer) (err error) {
 	g.out = stdout

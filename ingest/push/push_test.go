@@ -28,6 +28,13 @@ func goroutines(t *testing.T) []byte {
 	return body.Bytes()
 }
 
+func closeUploader(t *testing.T, up *upload.Uploader) {
+	t.Helper()
+	if err := up.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
 func post(t *testing.T, h http.HandlerFunc, query string, body []byte, tenant string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/push?"+query, bytes.NewReader(body))
@@ -47,7 +54,7 @@ func TestAcknowledgedIsInTheBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer up.Close(context.Background())
+	defer closeUploader(t, up)
 	body := goroutines(t)
 	w := post(t, push.New(up).ServePush, "job=api&pod=a", body, "team")
 	if w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"profiles":1}` {
@@ -91,7 +98,7 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer up.Close(context.Background())
+	defer closeUploader(t, up)
 	good := goroutines(t)
 	for name, c := range map[string]struct {
 		to     push.Committer

@@ -115,7 +115,7 @@ func TestScrapeFailures(t *testing.T) {
 		refuse error
 		want   string
 	}{
-		"status": {answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "go away", 403) }, want: "403 Forbidden: go away"},
+		"status": {answer: func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "go away", http.StatusForbidden) }, want: "403 Forbidden: go away"},
 		"empty":  {answer: func(http.ResponseWriter, *http.Request) {}, want: "the body is empty"},
 		"hangs":  {answer: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, want: "context deadline exceeded"},
 		"refused": {
