@@ -42,6 +42,14 @@ sim: need-go ## run the protocol's simulation 2,000 times
 sim-mutations: need-go ## take the protocol's guards away one by one; the simulation must find each
 	go test -tags mutations -count=1 -timeout 60m -run TestMutations -v ./internal/sim
 
+# It compiles and runs programs by gcc, g++, rustc, go, javac, node, python3 and perf; what is not
+# there is skipped, and a failure where CI is set.
+.PHONY: test-bpf
+test-bpf: need-go test-tools ## sample this machine with eBPF, for some minutes: needs root and Linux 5.15
+	@[ $$(id -u) = 0 ] || { echo "test-bpf: not root: the tests will skip"; }
+	COLDFRAME_TEST_BPF=1 go test -count=1 -p 1 -timeout 20m ./bpf/... ./agent/...
+	COLDFRAME_TEST_BPF=1 go test -count=1 -timeout 5m -run '^TestAgent' ./cmd/coldframe
+
 .PHONY: check
 check: fmt-check lint test generate-check ## all that must hold before a change lands
 
@@ -58,7 +66,7 @@ fmt-check: $(BIN)/golangci-lint ## fail if code is not formatted
 	$(BIN)/golangci-lint fmt --diff
 
 .PHONY: generate
-generate: need-go ## make generated files again
+generate: need-go need-clang ## make generated files again
 	go generate ./...
 	go mod tidy
 
@@ -103,3 +111,7 @@ need-go:
 .PHONY: need-node
 need-node:
 	@command -v npm >/dev/null || { echo "Node 20 with npm is missing (a test server needs it): https://nodejs.org"; exit 1; }
+
+.PHONY: need-clang
+need-clang:
+	@command -v clang >/dev/null && command -v llvm-strip >/dev/null || { echo "clang 14 or llvm-strip is missing (the kernel's programs need them): apt-get install clang llvm"; exit 1; }

@@ -21,12 +21,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // Secret is every S3 server's here, for tests that need a wrong one.
@@ -47,6 +51,29 @@ func S3TLS(t testing.TB) []byte {
 	cert, key := certificate(t)
 	return append(s3(t, "https", "--cert", cert, "--key", key),
 		"  http_config:\n    tls_config:\n      ca_file: "+cert+"\n"...)
+}
+
+// S3WriteOnly starts versitygw as [S3] does, and returns two configurations of one bucket:
+// the owner's, and that of a user who may do nothing but put objects below a prefix.
+func S3WriteOnly(t testing.TB, prefix string) (owner, writer []byte) {
+	const user = "writer"
+	owner = s3(t, "http", "--iam-dir", t.TempDir())
+	address := regexp.MustCompile(`endpoint: (\S+)`).FindSubmatch(owner)[1]
+	create := exec.CommandContext(t.Context(), find(t, "versitygw"), "admin", "--access", "test", "--secret", Secret,
+		"--endpoint-url", "http://"+string(address), "create-user", "--access", user, "--secret", Secret, "--role", "user")
+	if out, err := create.CombinedOutput(); err != nil {
+		t.Fatalf("create user: %v\n%s", err, out)
+	}
+	client, err := minio.New(string(address), &minio.Options{Creds: credentials.NewStaticV4("test", Secret, ""), Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := fmt.Sprintf(`{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": [%q]},
+		"Action": ["s3:PutObject"], "Resource": ["arn:aws:s3:::profiles/%s*"]}]}`, user, prefix)
+	if err := client.SetBucketPolicy(t.Context(), "profiles", policy); err != nil {
+		t.Fatalf("set the bucket's policy: %v", err)
+	}
+	return owner, bytes.Replace(owner, []byte("access_key: test"), []byte("access_key: "+user), 1)
 }
 
 func s3(t testing.TB, scheme string, args ...string) []byte {

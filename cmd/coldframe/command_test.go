@@ -56,8 +56,15 @@ type spawned struct {
 // spawn starts coldframe as a process of its own, which the test's end kills.
 func spawn(t testing.TB, args ...string) *spawned {
 	t.Helper()
-	p := &spawned{Cmd: exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...), stderr: new(bytes.Buffer), done: make(chan error, 1)}
-	p.Env = append(os.Environ(), asCommand+"=1")
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	return watch(t, cmd)
+}
+
+// watch starts a command that the test's end kills.
+func watch(t testing.TB, cmd *exec.Cmd) *spawned {
+	t.Helper()
+	p := &spawned{Cmd: cmd, stderr: new(bytes.Buffer), done: make(chan error, 1)}
 	p.Stdout, p.Stderr = p.stderr, p.stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

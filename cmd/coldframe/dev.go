@@ -12,6 +12,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/coldframe/coldframe/agent"
 	"github.com/coldframe/coldframe/compactor"
 	"github.com/coldframe/coldframe/ingest/scrape"
 	"github.com/coldframe/coldframe/profile"
@@ -23,6 +24,7 @@ type devCmd struct {
 	Data        string        `default:"./data" placeholder:"DIR" help:"Folder that plays the bucket."`
 	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
 	ConfigPath  string        `placeholder:"FILE" help:"Targets to scrape beside this process itself: the scrape_configs of a parca.yaml."`
+	Agent       string        `default:"auto" enum:"auto,on,off" help:"Profile the whole machine too: auto, when this process may; on, or fail; off."`
 	Tick        time.Duration `default:"10s" help:"How often to compact."`
 }
 
@@ -63,9 +65,32 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })
 	self := selfAddress(p.server.Addr())
 	p.addScrape(up, append([]scrape.Job{scrape.Self(self)}, cfg.Jobs...))
+	if err := c.addMachine(p, up); err != nil {
+		return errors.Join(err, p.close())
+	}
 	p.roles.Go(func() error { return runSelfTest(p) })
 	c.printWhatToTry(g, "http://"+self)
 	return p.wait()
+}
+
+// addMachine profiles the whole machine beside dev's own scrapes, when it may.
+func (c *devCmd) addMachine(p *process, up *upload.Uploader) error {
+	if c.Agent == "off" {
+		return nil
+	}
+	node, err := os.Hostname()
+	if err == nil {
+		_, err = p.addAgent(agent.Config{Node: node, Window: devWindow}, uploads{up, p.g.tenant})
+	}
+	switch {
+	case err == nil:
+		p.g.log.Info("profiling this whole machine", "query", `{comm="NAME"}`)
+	case c.Agent == "on":
+		return err
+	default:
+		p.g.log.Info("only what is scraped is profiled", "why", err)
+	}
+	return nil
 }
 
 // runSelfTest ends dev when this machine does not give back what went in.

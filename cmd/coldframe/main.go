@@ -39,6 +39,7 @@ var errPartial = errors.New("done in part")
 
 type cli struct {
 	Dev     devCmd     `cmd:"" help:"Everything in one process on a local folder: scrape, compact, query. Start here."`
+	Agent   agentCmd   `cmd:"" help:"Profile this whole machine, into the bucket: all processes, user and kernel. Needs root."`
 	Ingest  ingestCmd  `cmd:"" help:"Scrape targets and receive pushes, into the bucket."`
 	Compact compactCmd `cmd:"" help:"Merge what was ingested into Arrow blocks. Any number may run at once."`
 	Query   queryCmd   `cmd:"" help:"Answer queries from the bucket: HTTP API."`

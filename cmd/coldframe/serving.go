@@ -34,12 +34,14 @@ type process struct {
 }
 
 // start takes the port first: of two processes with one port the second says so
-// before it has done anything.
+// before it has done anything. bkt may be nil for a role that keeps nothing in a bucket.
 func (g *globals) start(ctx context.Context, address string, bkt bucket.Bucket) (*process, error) {
 	p := &process{g: g, metrics: newRegistry()}
 	p.roles, p.ctx = errgroup.WithContext(ctx)
-	p.bkt = measureBucket(p.metrics, bkt)
-	p.cat = catalog.New(p.bkt, catalog.Config{})
+	if bkt != nil {
+		p.bkt = measureBucket(p.metrics, bkt)
+		p.cat = catalog.New(p.bkt, catalog.Config{})
+	}
 	p.server = serve.New(serve.Config{Address: address, Metrics: p.metrics, Logger: g.log})
 	p.server.Handle("GET /{$}", http.HandlerFunc(serveIndex))
 	return p, p.server.Listen(ctx)
@@ -51,6 +53,15 @@ func (p *process) wait() error {
 	p.server.SetReady(func() error { return nil })
 	p.roles.Go(func() error { return p.server.Run(p.ctx) })
 	err := p.roles.Wait()
+	if closeErr := p.close(); err == nil {
+		err = closeErr
+	}
+	p.g.log.Info("stopped")
+	return err
+}
+
+// close ends what addX has begun, and gives the first error.
+func (p *process) close() (err error) {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), time.Minute)
 	defer cancel()
 	for _, c := range p.closing {
@@ -58,7 +69,6 @@ func (p *process) wait() error {
 			err = closeErr
 		}
 	}
-	p.g.log.Info("stopped")
 	return err
 }
 

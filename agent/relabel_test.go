@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/coldframe/coldframe/profile"
+)
+
+func TestParseRelabel(t *testing.T) {
+	in, err := profile.NewLabels(
+		profile.Label{Name: "comm", Value: "java"}, profile.Label{Name: "systemd_unit", Value: "api.service"},
+		profile.Label{Name: "__meta_process_cmdline", Value: "java -jar api.jar"},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		rules string
+		want  string // "" when it is dropped
+	}{
+		"nothing":           {"", `{comm="java", systemd_unit="api.service"}`},
+		"no rules":          {"relabel_configs: []", `{comm="java", systemd_unit="api.service"}`},
+		"from a hidden one": {`relabel_configs: [{source_labels: [__meta_process_cmdline], regex: '.* (\w+)\.jar', target_label: jar}]`, `{comm="java", jar="api", systemd_unit="api.service"}`},
+		"drop":              {`relabel_configs: [{source_labels: [comm], regex: java, action: drop}]`, ""},
+		"keep":              {`relabel_configs: [{source_labels: [comm], regex: go, action: keep}]`, ""},
+		"regex is anchored": {`relabel_configs: [{source_labels: [comm], regex: jav, action: drop}]`, `{comm="java", systemd_unit="api.service"}`},
+		"labelmap":          {`relabel_configs: [{regex: 'systemd_(.*)', action: labelmap}, {regex: systemd_unit, action: labeldrop}]`, `{comm="java", unit="api.service"}`},
+		"hashmod":           {`relabel_configs: [{source_labels: [comm], modulus: 1, target_label: part, action: hashmod}]`, `{comm="java", part="0", systemd_unit="api.service"}`},
+		"hidden result":     {`relabel_configs: [{target_label: __tmp, replacement: x}]`, `{comm="java", systemd_unit="api.service"}`},
+		"too long a value":  {`relabel_configs: [{target_label: x, replacement: ` + strings.Repeat("x", 17<<10) + `}]`, `{comm="java", systemd_unit="api.service"}`},
+	} {
+		r, err := ParseRelabel("f", []byte(c.rules))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := ""
+		if ls, keep := r(in); keep {
+			got = ls.String()
+		}
+		if got != c.want {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
+		}
+	}
+	for _, bad := range []string{
+		"relabel_configs: [{action: nonsense}]", "relabel_config: []", "relabel_configs: [{regex: '('}]",
+		"relabel_configs: [null]", "relabel_configs: [{source_labels: [a]}]", "[", "relabel_configs: [{action: hashmod, target_label: a}]",
+	} {
+		if _, err := ParseRelabel("agent.yaml", []byte(bad)); !errors.Is(err, profile.ErrInvalid) || !strings.Contains(err.Error(), "agent.yaml") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
+// Any file is an error or rules that make a label set of any labels.
+func FuzzParseRelabel(f *testing.F) {
+	f.Add([]byte("relabel_configs: [{source_labels: [comm], regex: '(.*)', target_label: x}]"))
+	f.Add([]byte("relabel_configs: [{regex: 'c(.*)', action: labelmap, replacement: '${1}'}]"))
+	in, err := profile.NewLabels(profile.Label{Name: "comm", Value: "x"}, profile.Label{Name: "__meta_process_pid", Value: "1"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		r, err := ParseRelabel("f", text)
+		if err != nil {
+			return
+		}
+		ls, _ := r(in)
+		if again, err := profile.NewLabels(ls...); err != nil || !again.Equal(ls) {
+			t.Errorf("%v is no label set: %v", ls, err)
+		}
+		for _, l := range ls {
+			if strings.HasPrefix(l.Name, "__") {
+				t.Errorf("%s is shown", l.Name)
+			}
+		}
+	})
+}

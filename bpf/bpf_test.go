@@ -1,0 +1,169 @@
+package bpf
+
+import (
+	"os"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coldframe/coldframe/internal/machine"
+)
+
+// open opens a sampler, or skips the test and says why.
+func open(t testing.TB, c Config) *Sampler {
+	t.Helper()
+	machine.Sampled(t, Inspect().Refused)
+	s, err := Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// The verifier's work is the measure of what a program may cost older kernels, which
+// give up at a million instructions.
+func TestVerifierBudget(t *testing.T) {
+	s := open(t, Config{OffCPU: 1})
+	const budget = 50_000
+	for name, cost := range map[string]func() (ProgramCost, error){"sample": s.SampleCost, "off_cpu": s.OffCPUCost, "sample_python": s.PythonCost} {
+		c, err := cost()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d instructions verified", name, c.Verified)
+		if c.Verified > budget {
+			t.Errorf("%s: the verifier looks at %d instructions, at most %d are allowed", name, c.Verified, budget)
+		}
+	}
+}
+
+// A spinning thread is sampled at the frequency asked for, through garbage collections.
+func TestFrequency(t *testing.T) {
+	s := open(t, Config{})
+	var stop atomic.Bool
+	go func() {
+		for !stop.Load() {
+		}
+	}()
+	defer stop.Store(true)
+	read := func() (mine int) {
+		err := s.ReadSamples(func(x *Sample) {
+			if x.PID == uint32(os.Getpid()) {
+				mine++
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return mine
+	}
+	read()
+	before, err := s.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	for time.Since(start) < 2*time.Second {
+		time.Sleep(100 * time.Millisecond)
+		runtime.GC()
+	}
+	mine := read()
+	after, err := s.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks := float64(after.Samples + after.Idle - before.Samples - before.Idle)
+	seconds := time.Since(start).Seconds()
+	want := 99 * seconds * float64(len(s.cpus))
+	t.Logf("%.0f ticks of %d CPUs in %.2f s, %d samples of this process", ticks, len(s.cpus), seconds, mine)
+	if ticks < want*0.9 || ticks > want*1.1 {
+		t.Errorf("%.0f ticks in %.2f s on %d CPUs: want about %.0f", ticks, seconds, len(s.cpus), want)
+	}
+	if mine < 20 {
+		t.Errorf("%d samples of a spinning process in %.2f s", mine, seconds)
+	}
+	if after.RingFull != 0 || after.Sent+after.RingFull+after.Filtered != after.Samples {
+		t.Errorf("counters do not add up: %+v", after)
+	}
+}
+
+// Events tell of a child from its fork to its exit, in order.
+func TestEvents(t *testing.T) {
+	s := open(t, Config{})
+	p, err := os.StartProcess("/bin/true", []string{"/bin/true"}, &os.ProcAttr{})
+	if err != nil {
+		t.Skip(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[EventKind]int{}
+	withID := 0
+	err = s.ReadEvents(func(e Event) {
+		if e.PID != uint32(p.Pid) {
+			return
+		}
+		seen[e.Kind]++
+		if e.Kind == Mapped && e.BuildID != nil {
+			withID++
+		}
+		if e.Kind == Execed && e.Comm != "true" {
+			t.Errorf("the child runs %q, want true", e.Comm)
+		}
+		if e.Kind == Mapped && e.Path == "" {
+			t.Errorf("mapping without a path: %+v", e)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seen[Forked] != 1 || seen[Execed] != 1 || seen[Mapped] < 2 || seen[Exited] != 1 {
+		t.Errorf("events of /bin/true: %v", seen)
+	}
+	t.Logf("%d of %d mappings carry a build ID", withID, seen[Mapped])
+}
+
+// What nobody reads is counted, and nothing else is lost.
+func TestFullRing(t *testing.T) {
+	s := open(t, Config{Frequency: 5000, RingBytes: 4096})
+	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
+	}
+	c, err := s.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.RingFull == 0 {
+		t.Errorf("a ring of 4 KiB took all: %+v", c)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	for _, c := range Inspect().Checks {
+		t.Logf("%-32s %-5t %s (else: %s)", c.Name, c.OK, c.Found, c.Else)
+	}
+}
+
+func TestUnsafeKernels(t *testing.T) {
+	for release, want := range map[string]bool{
+		"5.15.0-91-generic": false, "5.18.19": false, "5.19.0": true, "6.0.19-amd64": true, "6.1.0-18-amd64": false, "6.18.44": false,
+	} {
+		v, ok := parseRelease(release)
+		if !ok {
+			t.Errorf("%s was not understood", release)
+		}
+		if got := unsafeKernel(v) != ""; got != want {
+			t.Errorf("%s: unsafe is %t, want %t", release, got, want)
+		}
+	}
+	for _, bad := range []string{"", "5", "x.y", "5.", "99999.1"} {
+		if v, ok := parseRelease(bad); ok {
+			t.Errorf("%q was read as %x", bad, v)
+		}
+	}
+}
