@@ -29,7 +29,7 @@ const (
 	Remember Guard = "remember"
 )
 
-// OwnOutput: what was written for a commit stays, whatever became of the commit.
+// OwnOutput says that what was written for a commit stays, whatever became of the commit.
 const OwnOutput Guard = "own output"
 
 // The guards of sweeps.

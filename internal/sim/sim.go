@@ -87,20 +87,20 @@ func (w *world) live() {
 		for n := range w.uploaders {
 			uploaders.Add(1)
 			name := fmt.Sprintf("upload%d-%d", t, n)
-			w.process(name, uploading, adding, func(c *client) { c.upload(adding, tenantName(t), name) }, func() { uploaders.Add(-1) })
+			w.process(adding, name, uploading, func(c *client) { c.upload(adding, tenantName(t), name) }, func() { uploaders.Add(-1) })
 		}
 	}
 	for n := range w.compactors {
-		w.process(fmt.Sprint("compact", n), compacting, w.over, (*client).compact, nil)
+		w.process(w.over, fmt.Sprint("compact", n), compacting, (*client).compact, nil)
 	}
 	for n := range w.mergers {
-		w.process(fmt.Sprint("merge", n), merging, w.over, (*client).merge, nil)
+		w.process(w.over, fmt.Sprint("merge", n), merging, (*client).merge, nil)
 	}
 	for n := range w.readers {
-		w.process(fmt.Sprint("read", n), reading, w.over, (*client).read, nil)
+		w.process(w.over, fmt.Sprint("read", n), reading, (*client).read, nil)
 	}
 	if w.deletes {
-		w.process("delete", deleting, w.over, (*client).deleteOld, nil)
+		w.process(w.over, "delete", deleting, (*client).deleteOld, nil)
 	}
 
 	begin := w.now()

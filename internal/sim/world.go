@@ -343,7 +343,7 @@ func (w *world) story() string {
 
 // process runs one process after another under a name, each until it dies, and waits a
 // while before it starts the next, until ctx ends. Then it calls ended, if there is one.
-func (w *world) process(name string, r role, ctx context.Context, live func(*client), ended func()) {
+func (w *world) process(ctx context.Context, name string, r role, live func(*client), ended func()) {
 	w.actors.Go(func() {
 		if ended != nil {
 			defer ended()
