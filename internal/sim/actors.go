@@ -28,7 +28,7 @@ func (c *client) catalog() *catalog.Catalog {
 	return catalog.New(c, catalog.Config{
 		Window:       time.Duration(c.w.window) * time.Minute,
 		MaxHeadBytes: c.w.headBytes,
-		Attempts:     4,
+		Attempts:     c.w.attempts,
 		Backoff:      1, // nanosecond: the bucket's slowness is what keeps compactors apart, and it follows from the seed
 		NewID:        c.newID,
 	})
@@ -82,8 +82,8 @@ func (c *client) compact() {
 			round = cmp.RunOnce
 		}
 		err := round(c.ctx)
-		if err != nil && guard.Removed(guard.OwnOutput) {
-			c.deleteOutputs()
+		if guard.Removed(guard.OwnOutput) {
+			c.deleteOutputs(err != nil)
 		}
 		c.expected(err)
 	}
@@ -98,13 +98,14 @@ func (c *client) written(at place) {
 
 // deleteOutputs does what no compactor must: it deletes what was written for commits of
 // which no success is known.
-func (c *client) deleteOutputs() {
+func (c *client) deleteOutputs(failed bool) {
 	for _, at := range c.w.places {
-		for _, key := range c.outputs[at] {
-			_ = c.Delete(c.ctx, key)
+		if failed {
+			c.unwanted = append(c.unwanted, c.outputs[at]...)
+			c.written(at)
 		}
-		c.written(at)
 	}
+	c.unwanted = slices.DeleteFunc(c.unwanted, func(key string) bool { return c.Delete(c.ctx, key) == nil })
 }
 
 // expected breaks the run when err is none that faults make.
@@ -211,7 +212,7 @@ func (c *client) mergeBlocks(at place, in []block.Meta) (block.Meta, error) {
 func (c *client) deleteOld() {
 	cat := c.catalog()
 	d := deleter{c: c, live: map[string]bool{}, superseded: map[string]time.Time{}, swept: map[place]map[catalog.Minute]time.Time{}}
-	for sleep(c.ctx, c.seconds(30, 90)) == nil {
+	for sleep(c.ctx, c.seconds(10, 60)) == nil {
 		for _, at := range c.w.places {
 			c.expected(d.round(cat, at))
 		}

@@ -47,6 +47,8 @@ type client struct {
 
 	mu      sync.Mutex
 	outputs map[place][]string // Arrow blocks written since the shard's last commit
+
+	unwanted []string // outputs that a careless compactor is about to delete
 }
 
 // connect starts a process.

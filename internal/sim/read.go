@@ -58,6 +58,11 @@ func (c *client) look(cat *catalog.Catalog, tenant profile.Tenant) (view, error)
 		return v, err
 	}
 	l0s := v.snapshot.L0(ever, profile.Selector{})
+	if c.role == reading && c.rng.IntN(2) == 0 { // it has much else to do
+		if err := sleep(c.ctx, c.seconds(5, 60)); err != nil {
+			return v, err
+		}
+	}
 	v.blocks, v.l0s = make([]*content, len(blocks)), make([]*content, len(l0s))
 	g, ctx := errgroup.WithContext(c.ctx)
 	g.SetLimit(8)

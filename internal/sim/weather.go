@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/coldframe/coldframe/catalog"
@@ -28,6 +29,7 @@ type shape struct {
 	uploaders  int     // of a tenant
 	compactors int
 	mergers    int
+	attempts   int // of a commit
 	readers    int
 	deletes    bool
 
@@ -43,12 +45,17 @@ type weather struct {
 	latest  time.Duration // that a write may land after its client has given up
 
 	bucketAway []span // nothing is served
+	cutOff     []span // no uploader is served
 	idle       []span // no compactor is running
 }
 
 type span struct{ from, to time.Time }
 
 func (s span) has(t time.Time) bool { return !t.Before(s.from) && t.Before(s.to) }
+
+func hasAny(spans []span, t time.Time) bool {
+	return slices.ContainsFunc(spans, func(s span) bool { return s.has(t) })
+}
 
 // fate is what becomes of a request.
 type fate int
@@ -98,10 +105,11 @@ func draw(seed uint64) (shape, weather) {
 		compactors: between(1, 4),
 		mergers:    between(1, 2),
 		readers:    1,
+		attempts:   between(2, 4),
 		deletes:    rng.IntN(2) == 0,
 		paceMillis: oneOf(40, 120, 250),
 	}
-	s.retryFor = time.Duration(s.window) * time.Minute / 2
+	s.retryFor = time.Duration(s.window) * time.Minute * 6 / 10
 	s.grace = time.Duration(oneOf(4, 15)) * time.Minute
 
 	bad := oneOf(0.2, 1, 2)
@@ -119,6 +127,9 @@ func draw(seed uint64) (shape, weather) {
 	}
 	for range between(0, 2) {
 		w.bucketAway = append(w.bucketAway, spanIn(rng, start, s.length, 4*time.Minute))
+	}
+	for range between(0, 3) { // what was tried before comes late
+		w.cutOff = append(w.cutOff, spanIn(rng, start, s.length, s.retryFor))
 	}
 	if rng.IntN(3) == 0 { // longer than K
 		w.bucketAway = append(w.bucketAway, spanIn(rng, start, s.length/2, time.Duration(s.window+4)*time.Minute))
@@ -144,13 +155,17 @@ func (w *world) fateOf(r *request) fate {
 	if w.calm {
 		return served
 	}
-	for _, away := range w.bucketAway {
-		if away.has(w.now()) {
-			if r.from.role == uploading && w.rng.IntN(3) == 0 {
-				return refused
-			}
-			return lost
-		}
+	now := w.now()
+	uploads := r.from.role == uploading
+	switch {
+	case uploads && hasAny(w.cutOff, now):
+		return lost
+	case uploads && hasAny(w.bucketAway, now) && w.rng.IntN(3) == 0:
+		return refused
+	case hasAny(w.bucketAway, now) && r.write && w.rng.IntN(3) == 0:
+		return late
+	case hasAny(w.bucketAway, now):
+		return lost
 	}
 	x := w.rng.Float64()
 	chance := func(p float64) bool {
@@ -170,7 +185,7 @@ func (w *world) fateOf(r *request) fate {
 		return late
 	case chance(w.weather.twice) && r.write:
 		return twice
-	case chance(w.weather.refused) && r.from.role == uploading:
+	case chance(w.weather.refused) && uploads:
 		return refused
 	}
 	return served
@@ -181,10 +196,8 @@ func (w *world) strike() {
 	if w.calm {
 		return
 	}
-	for _, s := range w.idle {
-		if s.has(w.now()) {
-			w.killAll(func(c *client) bool { return c.role == compacting })
-		}
+	if hasAny(w.idle, w.now()) {
+		w.killAll(func(c *client) bool { return c.role == compacting })
 	}
 }
 
