@@ -45,7 +45,7 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 	var mu sync.Mutex
 	var trees []*arrowblock.Tree
 	var labelled []*share
-	sound, err := each(ctx, r, mergesAtATime(), s.parts, (*part).name, func(ctx context.Context, p *part) error {
+	sound, err := r.eachShared(ctx, s.parts, c, full, func(ctx context.Context, p *part) error {
 		shares, err := r.readPart(ctx, p, c, m.sym, full)
 		if err != nil {
 			return err

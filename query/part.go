@@ -29,6 +29,7 @@ type pick struct {
 	group  int // in blk.Groups
 	totals *arrowblock.Totals
 	chosen []uint32 // positions in totals, ascending
+	found  int      // how many there were before repeated ones were dropped
 }
 
 func (p *part) name() string { return p.key }
@@ -172,7 +173,7 @@ func (r *run) chooseOf(ctx context.Context, p *part, group int, series []uint32)
 		}
 	}
 	if len(chosen) > 0 {
-		p.picks = append(p.picks, pick{group, totals, chosen})
+		p.picks = append(p.picks, pick{group, totals, chosen, len(chosen)})
 	}
 	return nil
 }

@@ -70,6 +70,14 @@ type Config struct {
 	// bucket, may take; 128 MiB. Negative: nothing is kept.
 	RangeCacheBytes int64
 
+	// Remote computes parts of large queries in other processes; nil: all is done in this one.
+	Remote Remote
+	// ShareBlocks and ShareBytes: a query that reads stacks and rows of more blocks, or about
+	// more bytes of them, is shared with Remote; 64 blocks, 64 MiB. Less makes large queries
+	// faster, and dearer by a request or an invocation for each worker. Negative: always.
+	ShareBlocks int
+	ShareBytes  int64
+
 	// Retention tells how long a tenant's profiles are kept; older ones are hidden. nil, and
 	// the answer 0, mean no limit.
 	Retention func(ctx context.Context, tenant profile.Tenant) (time.Duration, error)
@@ -86,6 +94,8 @@ type Config struct {
 type Observer struct {
 	// Answered: a query ended, with this cost, and with an error if it was refused.
 	Answered func(s Stats, err error)
+	// RemoteFailed: a worker did not compute its part, which is computed here instead.
+	RemoteFailed func(worker string, err error)
 }
 
 // Querier answers queries. It may be used concurrently.
@@ -107,6 +117,8 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
 	setDefault(&cfg.MemoryBytes, 1<<30)
 	setDefault(&cfg.Concurrency, 128)
 	setDefault(&cfg.Timeout, time.Minute)
+	setDefault(&cfg.ShareBlocks, 64)
+	setDefault(&cfg.ShareBytes, 64<<20)
 	setDefault(&cfg.SnapshotTTL, time.Second)
 	setDefault(&cfg.IndexCacheBytes, 256<<20)
 	setDefault(&cfg.RangeCacheBytes, 128<<20)

@@ -26,11 +26,13 @@ type run struct {
 	objects  int          // planned
 	profiles int          // that the answer is made of
 	memory   atomic.Int64 // held, as estimated
+	alone    bool         // no other process is asked to help
 
 	mu      sync.Mutex
 	missing []Missing
 	lost    map[string]bool // which of the planned objects are among them, by key
 	gone    bool            // an object that was live is not there
+	spent   Stats           // by other processes
 }
 
 // answer runs f with the query's deadline and account, and tells what it cost.
@@ -57,6 +59,7 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 	usage := account.Usage()
 	stats.Requests, stats.Bytes, stats.CacheHits = int(usage.Requests()), usage.BytesIn, int(hits.Load())
 	stats.CPU, stats.Elapsed = stopCPU(), time.Since(started)
+	stats.addSpent(r.spent)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = fmt.Errorf("stopped after %s: %w", stats.Elapsed.Round(time.Millisecond), ctx.Err())

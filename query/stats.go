@@ -16,7 +16,7 @@ type Stats struct {
 	Bytes     int64 // read from the bucket
 	CacheHits int   // reads that a cache answered instead
 
-	CPU     time.Duration // spent computing, summed over goroutines
+	CPU     time.Duration // spent computing, summed over goroutines and processes
 	Elapsed time.Duration // from the request to the answer
 }
 
@@ -24,6 +24,14 @@ type Stats struct {
 type Missing struct {
 	Key    string `json:"key"`
 	Reason string `json:"reason"`
+}
+
+// addSpent adds what other processes spent on the answer.
+func (s *Stats) addSpent(other Stats) {
+	s.Requests += other.Requests
+	s.Bytes += other.Bytes
+	s.CacheHits += other.CacheHits
+	s.CPU += other.CPU
 }
 
 // Partial says whether the answer lacks something.
