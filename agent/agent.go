@@ -53,6 +53,11 @@ type Config struct {
 	// IncludeEnv are environment variables of processes that become labels, in lower case.
 	IncludeEnv []string
 
+	// Container tells labels of a container, by its ID of 64 hexadecimal digits; of them,
+	// those that begin with "__" are for Relabel alone. It must not wait: false means that
+	// nothing is known yet, and it is asked again some seconds later. nil: nobody knows.
+	Container func(id string) (labels map[string]string, ok bool)
+
 	// Relabel changes a process' labels when it is first sampled. What it does not keep, the
 	// kernel drops from then on. nil keeps all. [Agent.SetRelabel] changes it later.
 	Relabel Relabel

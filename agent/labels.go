@@ -7,22 +7,36 @@ import (
 	"regexp"
 	"strings"
 	"time"
-
-	"github.com/coldframe/coldframe/profile"
 )
 
-// labelTTL is how long a process' labels are believed.
-const labelTTL = 10 * time.Minute
+const (
+	// labelTTL is how long a process' labels are believed.
+	labelTTL = 10 * time.Minute
+	// unknownTTL is how long they are while nothing is known of its container. A cluster
+	// tells of a new one within seconds.
+	unknownTTL = 5 * time.Second
+)
 
-// labelsOf are the labels of a process' series: node, comm, exe, what its cgroup tells, the
-// environment variables that were asked for, and the external labels, which win.
-func labelsOf(p *process, c Config) (profile.Labels, error) {
-	all := map[string]string{"node": c.Node, "comm": clean(p.comm)}
+// labelsOf are the labels of a process' series: node, comm, exe, what its cgroup and its
+// container tell, the environment variables that were asked for, and the external labels,
+// which win; and for how long they are to be believed.
+func labelsOf(p *process, c Config) (all map[string]string, ttl time.Duration) {
+	ttl = labelTTL
+	all = map[string]string{"node": c.Node, "comm": clean(p.comm)}
 	if p.exe != "" {
 		all["exe"] = clean(filepath.Base(p.exe))
 	}
 	for name, value := range cgroupLabels(cgroupOf(p)) {
 		all[name] = value
+	}
+	if id := all["container_id"]; id != "" && c.Container != nil {
+		told, ok := c.Container(id)
+		if !ok {
+			ttl = unknownTTL
+		}
+		for name, value := range told {
+			all[name] = clean(value)
+		}
 	}
 	if c.Relabel != nil {
 		maps.Copy(all, hidden(p))
@@ -33,7 +47,7 @@ func labelsOf(p *process, c Config) (profile.Labels, error) {
 	for _, l := range c.External {
 		all[l.Name] = l.Value
 	}
-	return profile.LabelsFromMap(all)
+	return all, ttl
 }
 
 // clean makes valid UTF-8 of what a process calls itself.

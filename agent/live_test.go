@@ -349,14 +349,10 @@ func TestRelabel(t *testing.T) {
 	machine.Sampled(t, bpf.Inspect().Refused)
 	start(t, compile(t, testdata+"ratio.c", "cf_dropped", "gcc", "-O2"))
 	start(t, compile(t, testdata+"ratio.c", "cf_kept", "gcc", "-O2"))
-	relabel := func(ls profile.Labels) (profile.Labels, bool) {
-		changed := ls.Map()
-		changed["seen"] = "yes"
-		out, err := profile.LabelsFromMap(changed)
-		if err != nil {
-			t.Error(err)
-		}
-		return out, ls.Get("comm") != "cf_dropped"
+	relabel := func(known map[string]string) (profile.Labels, bool, error) {
+		known["seen"] = "yes"
+		out, err := profile.LabelsFromMap(known)
+		return out, known["comm"] != "cf_dropped", err
 	}
 	m, s := run(t, Config{Window: time.Second, Relabel: relabel}, 3*time.Second)
 	if got := m.of(t, "process_cpu", "cf_dropped"); len(got) != 0 {

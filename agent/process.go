@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -358,30 +359,40 @@ func (ps *processes) inspect(p *process) {
 	ps.findPython(p)
 }
 
-// seriesOf is what a process' samples belong to, or nil when nobody wants them: then the
-// kernel is told to drop the next ones.
+// seriesOf is what a process' samples belong to, or nil when nobody wants them: then, once
+// all is known of the process, the kernel is told to drop the next ones.
 func (ps *processes) seriesOf(p *process) *series {
-	if p.known != nil && time.Since(p.known.made) > labelTTL {
-		p.read, p.known = false, nil // it may have been moved to another cgroup
+	if p.drop {
+		return nil
 	}
-	if p.known != nil || p.drop {
-		return p.known
+	if p.known == nil || time.Now().After(p.known.until) {
+		p.known = ps.makeSeries(p)
 	}
-	ls, err := labelsOf(p, ps.config)
+	if p.known.unwanted {
+		return nil
+	}
+	return p.known
+}
+
+func (ps *processes) makeSeries(p *process) *series {
+	p.read = false // it may have been moved to another cgroup
+	known, ttl := labelsOf(p, ps.config)
+	relabel := ps.config.Relabel
+	if relabel == nil {
+		relabel = asKnown
+	}
+	ls, keep, err := relabel(known)
 	if err != nil {
-		ps.config.Observer.failed(err)
+		ps.config.Observer.failed(fmt.Errorf("labels of process %d (%s): %w", p.pid, clean(p.comm), err))
+	}
+	if !keep && ttl == labelTTL {
+		p.drop = true
+		ps.markDirty(p)
+	}
+	if ls == nil {
 		ls, _ = profile.NewLabels(profile.Label{Name: "node", Value: ps.config.Node})
 	}
-	if ps.config.Relabel != nil {
-		var keep bool
-		if ls, keep = ps.config.Relabel(ls); !keep {
-			p.drop = true
-			ps.markDirty(p)
-			return nil
-		}
-	}
-	p.known = &series{labels: ls, made: time.Now()}
-	return p.known
+	return &series{labels: ls, unwanted: !keep, until: time.Now().Add(ttl)}
 }
 
 // relabel makes the labels of all processes again, of those too that were dropped.
@@ -399,10 +410,10 @@ func (ps *processes) relabel(r Relabel) {
 func (p *process) info() ProcessInfo {
 	i := ProcessInfo{
 		PID: p.pid, Parent: p.parent, Comm: clean(p.comm), Exe: clean(p.exe),
-		Samples: p.samples, Complete: p.complete, Dropped: p.drop, Python: p.walked(), Mappings: len(p.mappings),
+		Samples: p.samples, Complete: p.complete, Python: p.walked(), Mappings: len(p.mappings),
 	}
 	if p.known != nil {
-		i.Labels = p.known.labels
+		i.Labels, i.Dropped = p.known.labels, p.known.unwanted
 	}
 	return i
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -17,8 +17,16 @@ import (
 	"github.com/coldframe/coldframe/profile"
 )
 
-// Relabel changes the labels of a process, or says that nobody wants its samples.
-type Relabel func(profile.Labels) (_ profile.Labels, keep bool)
+// Relabel makes a series' labels of all that is known of a process, or says that nobody
+// wants its samples. It may change the map that it is given.
+type Relabel func(known map[string]string) (_ profile.Labels, keep bool, err error)
+
+// asKnown keeps what does not begin with "__".
+func asKnown(known map[string]string) (profile.Labels, bool, error) {
+	maps.DeleteFunc(known, func(name, _ string) bool { return strings.HasPrefix(name, "__") })
+	ls, err := profile.LabelsFromMap(known)
+	return ls, true, err
+}
 
 // ParseRelabel reads the relabel_configs of a YAML file, which mean what they mean to
 // Prometheus. Labels whose names begin with "__" are there to be asked for, and are gone
@@ -48,26 +56,27 @@ func ParseRelabel(file string, text []byte) (Relabel, error) {
 			return nil, fmt.Errorf("%s: relabel_configs: rule %d: %w: %w", file, i+1, err, profile.ErrInvalid)
 		}
 	}
-	return func(ls profile.Labels) (profile.Labels, bool) { return apply(rules, ls) }, nil
+	return func(known map[string]string) (profile.Labels, bool, error) { return apply(rules, known) }, nil
 }
 
-func apply(rules []*relabel.Config, ls profile.Labels) (profile.Labels, bool) {
-	changed := labels.NewBuilder(labels.FromMap(ls.Map()))
+func apply(rules []*relabel.Config, known map[string]string) (profile.Labels, bool, error) {
+	changed := labels.NewBuilder(labels.FromMap(known))
 	if !relabel.ProcessBuilder(changed, rules...) {
-		return nil, false
+		return nil, false, nil
 	}
 	var pairs []profile.Label
-	changed.Range(func(l labels.Label) { pairs = append(pairs, profile.Label{Name: l.Name, Value: l.Value}) })
-	out, err := profile.NewLabels(visible(pairs)...)
+	changed.Range(func(l labels.Label) {
+		if !strings.HasPrefix(l.Name, "__") {
+			pairs = append(pairs, profile.Label{Name: l.Name, Value: l.Value})
+		}
+	})
+	ls, err := profile.NewLabels(pairs...)
 	if err != nil {
-		out = visible(ls) // the rules made what no series can be; unchanged is better than lost
+		// The rules made what no series can be: unchanged is better than lost.
+		unchanged, _, _ := asKnown(known)
+		return unchanged, true, fmt.Errorf("relabelling: %w", err)
 	}
-	return out, true
-}
-
-// visible are the labels that stay after relabelling.
-func visible(ls []profile.Label) []profile.Label {
-	return slices.DeleteFunc(slices.Clone(ls), func(l profile.Label) bool { return strings.HasPrefix(l.Name, "__") })
+	return ls, true, nil
 }
 
 // maxCommandLine bounds the label of a process' arguments, in bytes.

@@ -97,6 +97,57 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
+// What is known of a container comes after its first samples. Until then nothing is final:
+// neither its labels nor that nobody wants it.
+func TestLabelsOfContainers(t *testing.T) {
+	const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	relabel, err := ParseRelabel("f", []byte("relabel_configs: [{source_labels: [__meta_kubernetes_pod_label_team], regex: pay, action: keep}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told map[string]string
+	container := func(asked string) (map[string]string, bool) {
+		if asked != id {
+			t.Errorf("asked for container %s, want %s", asked, id)
+		}
+		return told, told != nil
+	}
+	gone := uint32(1 << 30) // no such process: its cgroup is what it was born with
+	for _, c := range []struct {
+		name         string
+		relabel      Relabel
+		first, later string // series; "" when nobody wants the samples
+		dropped      bool   // by the kernel, later
+		team         string
+	}{
+		{"no rules", nil, `{comm="app", container_id="` + id + `", node="n"}`, `{comm="app", container_id="` + id + `", node="n", pod="p"}`, false, "pay"},
+		{"wanted by its pod", relabel, "", `{comm="app", container_id="` + id + `", node="n", pod="p"}`, false, "pay"},
+		{"not wanted", relabel, "", "", true, "other"},
+	} {
+		told = nil
+		ps := &processes{config: Config{Node: "n", Container: container, Relabel: c.relabel}}
+		p := &process{pid: gone, parent: gone, comm: "app", cgroup: "0::/docker/" + id}
+		name := func() string {
+			s := ps.seriesOf(p)
+			if s == nil {
+				return ""
+			}
+			return s.key()
+		}
+		if got := name(); got != c.first || p.drop {
+			t.Errorf("%s: at first %q, dropped %v; want %q", c.name, got, p.drop, c.first)
+		}
+		told = map[string]string{"pod": "p", "__meta_kubernetes_pod_label_team": c.team}
+		if got := name(); got != c.first {
+			t.Errorf("%s: asked again at once: %q", c.name, got)
+		}
+		p.known.until = time.Time{}
+		if got := name(); got != c.later || p.drop != c.dropped {
+			t.Errorf("%s: later %q, dropped %v; want %q, %v", c.name, got, p.drop, c.later, c.dropped)
+		}
+	}
+}
+
 // The forms that container runtimes and systemd write into /proc/PID/cgroup.
 func TestCgroupLabels(t *testing.T) {
 	const id = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

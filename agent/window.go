@@ -22,9 +22,10 @@ const (
 // series is where samples of alike processes go: a label set. Processes with the same
 // labels each have their own; windows merge them by name.
 type series struct {
-	labels profile.Labels
-	made   time.Time
-	name   string // labels as text, made when first needed
+	labels   profile.Labels
+	until    time.Time // when the labels are to be made again
+	unwanted bool      // by relabelling, as far as is known by now
+	name     string    // labels as text, made when first needed
 }
 
 func (s *series) key() string {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coldframe/coldframe/agent"
+	"github.com/coldframe/coldframe/agent/kubernetes"
 	"github.com/coldframe/coldframe/bpf"
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/profile"
@@ -35,6 +36,10 @@ type agentCmd struct {
 	MetadataEnableThreadLabel     bool              `help:"thread_id and thread_name as sample labels. Profiles become larger."`
 	MetadataEnableCPULabel        bool              `name:"metadata-enable-cpu-label" help:"cpu as a sample label."`
 	MetadataEnablePIDLabel        bool              `name:"metadata-enable-pid-label" help:"pid as a sample label."`
+
+	Kubernetes                         string `default:"auto" enum:"auto,on,off" help:"Name pods: ask the API server and the container runtime where there are any (auto), or fail without (on)."`
+	Kubeconfig                         string `placeholder:"FILE" help:"How the API server is reached from outside a cluster."`
+	MetadataContainerRuntimeSocketPath string `placeholder:"PATH" help:"The container runtime's CRI socket, where it is not in one of the usual places."`
 
 	LocalStoreDirectory string        `placeholder:"DIR" help:"Keep profiles as plain pprof files here, beside the bucket or instead of it."`
 	Window              time.Duration `default:"60s" help:"How long profiles are gathered into one block. Shorter: seen earlier, and more requests to pay for."`
@@ -85,6 +90,10 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 		}
 		to = append(to, uploads{up, g.tenant})
 	}
+	err = p.addKubernetes(c, &cfg)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
 	a, err := p.addAgent(cfg, to)
 	if err != nil {
 		return errors.Join(err, p.close())
@@ -128,6 +137,33 @@ func (c *agentCmd) config() (agent.Config, error) {
 		}
 	}
 	return cfg, nil
+}
+
+// addKubernetes has pods named, where there is somebody to ask.
+func (p *process) addKubernetes(c *agentCmd, cfg *agent.Config) error {
+	if c.Kubernetes == "off" {
+		return nil
+	}
+	ask := kubernetes.Config{Node: cfg.Node, Kubeconfig: c.Kubeconfig, Failed: p.askedKubernetes}
+	if c.MetadataContainerRuntimeSocketPath != "" {
+		ask.Sockets = []string{c.MetadataContainerRuntimeSocketPath}
+	}
+	pods, err := kubernetes.Open(ask)
+	switch {
+	case errors.Is(err, kubernetes.ErrAbsent) && c.Kubernetes == "auto":
+		return nil
+	case err != nil:
+		return fmt.Errorf("--kubernetes=%s: %w", c.Kubernetes, err)
+	}
+	p.g.log.Info("naming pods", "ask", pods.Asks())
+	cfg.Container = func(id string) (map[string]string, bool) { return pods.Container(id) }
+	p.roles.Go(func() error { return pods.Run(p.ctx) })
+	return nil
+}
+
+// askedKubernetes tells what went wrong. Those asked are asked again by themselves, seldom.
+func (p *process) askedKubernetes(err error) {
+	p.g.log.Warn("cannot name pods now; until it works, containers keep their IDs", "err", err)
 }
 
 func readRelabel(file string) ([]byte, agent.Relabel, error) {

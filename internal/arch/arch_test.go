@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"internal/guard": -1, // switches that are in no product build
 	"profile":        0, "bucket": 0, "bpf": 0, "bpf/ehframe": 0,
 	"block": 1, "block/pprofblock": 1, "block/arrowblock": 1,
-	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2,
+	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
 	"ingest/scrape": 3, "ingest/push": 3, "compactor": 3, "query": 3, "agent": 3,
 	"cmd/coldframe": 4,
 }
@@ -55,6 +55,7 @@ var doors = map[string][]string{
 	"github.com/ianlancetaylor/demangle":             {"agent/symbols"},
 	"github.com/ulikunitz/xz":                        {"agent/symbols"},
 	"github.com/prometheus/prometheus/model/relabel": {"agent"},
+	"k8s.io/":                                        {"agent/kubernetes"},
 	"github.com/hashicorp/memberlist":                {"query/cluster"},
 }
 
