@@ -23,6 +23,8 @@ const module = "github.com/coldframe/coldframe/"
 var floors = map[string]int{
 	"internal/guard": -1, // switches that are in no product build
 	"profile":        0, "bucket": 0, "bpf": 0, "bpf/ehframe": 0,
+	"api": 0, "api/parca/query/v1alpha1": 0, "api/parca/profilestore/v1alpha1": 0, "api/parca/metastore/v1alpha1": 0,
+	"api/parca/scrape/v1alpha1": 0, "api/parca/debuginfo/v1alpha1": 0, "api/parca/telemetry/v1alpha1": 0, "api/parca/share/v1alpha1": 0,
 	"block": 1, "block/pprofblock": 1, "block/arrowblock": 1,
 	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
 	"ingest/scrape": 3, "ingest/push": 3, "compactor": 3, "query": 3, "agent": 3,
@@ -35,6 +37,9 @@ var below = map[string][]string{
 	"block/pprofblock": {"block"},
 	"block/arrowblock": {"block"},
 	"bpf":              {"bpf/ehframe"}, // its tables are what the other reads
+
+	"api/parca/query/v1alpha1":  {"api/parca/profilestore/v1alpha1", "api/parca/metastore/v1alpha1"},
+	"api/parca/scrape/v1alpha1": {"api/parca/profilestore/v1alpha1"},
 }
 
 // doors says by which packages alone an outside module may be entered.
@@ -57,6 +62,7 @@ var doors = map[string][]string{
 	"github.com/prometheus/prometheus/model/relabel": {"agent"},
 	"k8s.io/":                                        {"agent/kubernetes"},
 	"github.com/hashicorp/memberlist":                {"query/cluster"},
+	"github.com/bufbuild/protocompile":               {}, // generates api; in no product
 }
 
 type pkg struct {
