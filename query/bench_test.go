@@ -62,7 +62,7 @@ func BenchmarkFlamegraph(b *testing.B) {
 					q := h.querier(h.bkt, cfg)
 					req := request(b, c.selector, "process_cpu", first.Add(-time.Hour), first.Add(time.Hour))
 					run := func() Stats {
-						tree, err := q.Tree(b.Context(), req)
+						tree, err := q.Tree(b.Context(), TreeRequest{Request: req})
 						if err != nil {
 							b.Fatal(err)
 						}

@@ -30,7 +30,7 @@ func TestTypeChoice(t *testing.T) {
 		{`{pod="nobody"}`, "", "", nil},
 		{`{pod="nobody"}`, "wall", "", ErrNoType},
 	} {
-		tree, err := h.q.Tree(t.Context(), request(t, c.selector, c.typ, start, start.Add(time.Hour)))
+		tree, err := h.q.Tree(t.Context(), TreeRequest{Request: request(t, c.selector, c.typ, start, start.Add(time.Hour))})
 		if !errors.Is(err, c.err) || err == nil && tree.Type.Sample.Type != c.want {
 			t.Errorf("%s of type %q: %q and %v, want %q and %v", c.selector, c.typ, tree.Type.Sample.Type, err, c.want, c.err)
 		}
@@ -39,12 +39,12 @@ func TestTypeChoice(t *testing.T) {
 		}
 	}
 	for typ, want := range map[string]error{"process_cpu": nil, "": nil, "wall": ErrNoType} {
-		tree, err := h.q.Tree(t.Context(), request(t, "{}", typ, start.Add(-time.Hour), start))
+		tree, err := h.q.Tree(t.Context(), TreeRequest{Request: request(t, "{}", typ, start.Add(-time.Hour), start)})
 		if !errors.Is(err, want) || err == nil && len(tree.Depth) != 1 {
 			t.Errorf("type %q of a range without profiles: %v, want %v", typ, err, want)
 		}
 	}
-	if tree, err := newHouse().q.Tree(t.Context(), request(t, "{}", "wall", start, start.Add(time.Hour))); err != nil || len(tree.Depth) != 1 {
+	if tree, err := newHouse().q.Tree(t.Context(), TreeRequest{Request: request(t, "{}", "wall", start, start.Add(time.Hour))}); err != nil || len(tree.Depth) != 1 {
 		t.Errorf("an empty bucket: %v", err)
 	}
 }

@@ -27,7 +27,42 @@ func newHead(t profile.Type, r profile.TimeRange) head {
 	return h
 }
 
-// WriteJSON writes the tree as Flamegraph of openapi.yaml. The columns are written
+// baseHead tells of what an answer is compared with.
+type baseHead struct {
+	From     string `json:"from"`
+	To       string `json:"to"`
+	Total    int64  `json:"total"`
+	Filtered int64  `json:"filtered"`
+}
+
+func newBaseHead(c *Comparison) *baseHead {
+	if c == nil {
+		return nil
+	}
+	return &baseHead{formatTime(c.Range.From), formatTime(c.Range.To), c.Total, c.Filtered}
+}
+
+// frameColumns are a tree's frames as columns.
+type frameColumns struct {
+	Name    []string `json:"name"`
+	File    []string `json:"file"`
+	Line    []int64  `json:"line"`
+	Binary  []string `json:"binary"`
+	BuildID []string `json:"build_id"`
+	Kind    []string `json:"kind"`
+}
+
+func newFrameColumns(frames []Frame) frameColumns {
+	n := len(frames)
+	c := frameColumns{make([]string, n), make([]string, n), make([]int64, n), make([]string, n), make([]string, n), make([]string, n)}
+	for i := range frames {
+		f := &frames[i]
+		c.Name[i], c.File[i], c.Line[i], c.Binary[i], c.BuildID[i], c.Kind[i] = f.Name, f.File, f.Line, f.Binary(), f.BuildID, f.Kind.String()
+	}
+	return c
+}
+
+// WriteJSON writes the tree as Flamegraph of openapi.yaml. The columns of nodes are written
 // by hand: there are hundreds of thousands of numbers, and encoding/json would take
 // ten times as long over them as the tree took to merge.
 func (t *Tree) WriteJSON(w io.Writer) error {
@@ -36,17 +71,15 @@ func (t *Tree) WriteJSON(w io.Writer) error {
 	if len(t.Total) > 0 {
 		total = t.Total[0]
 	}
-	names, files, binaries := make([]string, len(t.Frames)), make([]string, len(t.Frames)), make([]string, len(t.Frames))
-	for i, f := range t.Frames {
-		names[i], files[i], binaries[i] = f.Name, f.File, f.Binary
-	}
 	start, err := json.Marshal(struct {
 		head
-		Total  int64               `json:"total"`
-		Cut    int                 `json:"cut"`
-		Frames map[string][]string `json:"frames"`
-		Stats  Stats               `json:"stats"`
-	}{newHead(t.Type, t.Range), total, t.Cut, map[string][]string{"name": names, "file": files, "binary": binaries}, t.Stats})
+		Total    int64        `json:"total"`
+		Filtered int64        `json:"filtered"`
+		Base     *baseHead    `json:"base,omitempty"`
+		Cut      int          `json:"cut"`
+		Frames   frameColumns `json:"frames"`
+		Stats    Stats        `json:"stats"`
+	}{newHead(t.Type, t.Range), total, t.Filtered, newBaseHead(t.Comparison()), t.Cut, newFrameColumns(t.Frames), t.Stats})
 	if err != nil {
 		return err
 	}
@@ -56,13 +89,16 @@ func (t *Tree) WriteJSON(w io.Writer) error {
 	writeColumn(out, t.Depth)
 	_, _ = out.WriteString(`,"frame":`)
 	writeColumn(out, t.Frame)
-	_, _ = out.WriteString(`,"self":`)
-	writeColumn(out, t.Self)
-	_, _ = out.WriteString(`,"total":`)
-	writeColumn(out, t.Total)
+	for i, column := range t.columns() {
+		_, _ = out.WriteString(`,"` + valueColumns[i] + `":`)
+		writeColumn(out, *column)
+	}
 	_, _ = out.WriteString("}}\n")
 	return out.Flush()
 }
+
+// valueColumns are the names of what Tree.columns gives.
+var valueColumns = [...]string{"self", "total", "base_self", "base_total"}
 
 func writeColumn[T uint32 | int64](out *bufio.Writer, column []T) {
 	var digits [20]byte
@@ -82,20 +118,30 @@ func (t *Top) WriteJSON(w io.Writer) error {
 		Name   string `json:"name"`
 		File   string `json:"file"`
 		Binary string `json:"binary"`
+		Kind   string `json:"kind"`
 		Self   int64  `json:"self"`
 		Total  int64  `json:"total"`
+
+		BaseSelf  *int64 `json:"base_self,omitempty"`
+		BaseTotal *int64 `json:"base_total,omitempty"`
 	}
 	functions := make([]function, len(t.Functions))
-	for i, f := range t.Functions {
-		functions[i] = function{f.Name, f.File, f.Binary, f.Self, f.Total}
+	for i := range t.Functions {
+		f := &t.Functions[i]
+		functions[i] = function{Name: f.Name, File: f.File, Binary: f.Binary(), Kind: f.Kind.String(), Self: f.Self, Total: f.Total}
+		if t.Base != nil {
+			functions[i].BaseSelf, functions[i].BaseTotal = &f.BaseSelf, &f.BaseTotal
+		}
 	}
 	return json.NewEncoder(w).Encode(struct {
 		head
 		Total     int64      `json:"total"`
+		Filtered  int64      `json:"filtered"`
+		Base      *baseHead  `json:"base,omitempty"`
 		Count     int        `json:"count"`
 		Functions []function `json:"functions"`
 		Stats     Stats      `json:"stats"`
-	}{newHead(t.Type, t.Range), t.Total, t.Count, functions, t.Stats})
+	}{newHead(t.Type, t.Range), t.Total, t.Filtered, newBaseHead(t.Base), t.Count, functions, t.Stats})
 }
 
 // WriteJSON writes the series as SeriesList of openapi.yaml.

@@ -94,7 +94,7 @@ func TestOneBadObject(t *testing.T) {
 				t.Errorf("%s: types %v and %v with %+v", name, list.Types, err, list.Stats)
 			}
 			req.Strict = true
-			if _, err := q.Tree(t.Context(), req); !errors.Is(err, ErrPartial) || !strings.Contains(err.Error(), lost) {
+			if _, err := q.Tree(t.Context(), TreeRequest{Request: req}); !errors.Is(err, ErrPartial) || !strings.Contains(err.Error(), lost) {
 				t.Errorf("%s: a strict query gives %v", name, err)
 			}
 		}
@@ -236,7 +236,7 @@ func TestLimits(t *testing.T) {
 		"one":     {Config{Concurrency: 1}, nil},
 		"timeout": {Config{Timeout: time.Nanosecond}, context.DeadlineExceeded},
 	} {
-		if _, err := h.querier(h.bkt, c.cfg).Tree(t.Context(), everything(t)); !errors.Is(err, c.want) {
+		if _, err := h.querier(h.bkt, c.cfg).Tree(t.Context(), TreeRequest{Request: everything(t)}); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", what, err, c.want)
 		}
 	}
@@ -254,7 +254,7 @@ func TestHangingBucket(t *testing.T) {
 			return nil
 		}}
 		began := time.Now()
-		_, err := h.querier(hanging, Config{Timeout: 20 * time.Millisecond}).Tree(t.Context(), everything(t))
+		_, err := h.querier(hanging, Config{Timeout: 20 * time.Millisecond}).Tree(t.Context(), TreeRequest{Request: everything(t)})
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 5*time.Second {
 			t.Errorf("%s hangs: %v after %s", class, err, time.Since(began))
 		}
@@ -316,7 +316,7 @@ func TestBrokenHead(t *testing.T) {
 	head := block.HeadKey(profile.DefaultTenant, 0)
 	for _, damage := range []buckettest.Damage{buckettest.Truncated(10), buckettest.Unreadable} {
 		q := h.querier(buckettest.Corrupt(h.bkt, func(key string) bool { return key == head }, damage), Config{})
-		if _, err := q.Tree(t.Context(), everything(t)); !errors.Is(err, ErrUnavailable) {
+		if _, err := q.Tree(t.Context(), TreeRequest{Request: everything(t)}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("got %v, want %v", err, ErrUnavailable)
 		}
 	}

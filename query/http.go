@@ -191,11 +191,12 @@ func (q *Querier) serveFlamegraph(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	maxNodes, minShare := p.integer("max_nodes", defaultMaxNodes, 1, maxMaxNodes), p.share("min_share")
-	format := p.choice("format", "json", "folded", "tree")
+	format := p.choice("format", "json", "arrow", "folded", "tree")
+	treq := p.treeRequest(req)
 	if p.err != nil {
 		return nil, p.err
 	}
-	tree, err := q.Tree(r.Context(), req)
+	tree, err := q.Tree(r.Context(), treq)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +204,11 @@ func (q *Querier) serveFlamegraph(r *http.Request) (*answer, error) {
 		return textAnswer("text/plain", tree.Stats, tree.WriteFolded)
 	}
 	tree.Prune(maxNodes, minShare)
-	if format == "tree" {
+	switch format {
+	case "arrow":
+		a := &answer{contentType: ArrowContentType, stats: tree.Stats}
+		return a, tree.WriteArrow(&a.body)
+	case "tree":
 		return textAnswer("text/plain", tree.Stats, tree.WriteText)
 	}
 	return textAnswer("application/json", tree.Stats, tree.WriteJSON)
@@ -215,14 +220,12 @@ func (q *Querier) serveTop(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	limit, format := p.integer("limit", 100, 0, math.MaxInt32), p.choice("format", "json", "text")
-	order := BySelf
-	if p.choice("order", "self", "total") == "total" {
-		order = ByTotal
-	}
+	order := map[string]Order{"self": BySelf, "total": ByTotal, "diff": ByDiff}[p.choice("order", "self", "total", "diff")]
+	treq := p.treeRequest(req)
 	if p.err != nil {
 		return nil, p.err
 	}
-	tree, err := q.Tree(r.Context(), req)
+	tree, err := q.Tree(r.Context(), treq)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 // eachL0 reads pprof blocks and calls f with each, several at a time. f must note
 // itself what it cannot use of one.
 func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.Context, key string, rd *pprofblock.Reader) error) error {
-	_, err := each(ctx, r, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
+	_, err := each(ctx, r.ledger, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
 		if err := r.reserve(l0.Size, "the pprof blocks of the last minutes"); err != nil {
 			return err
 		}

@@ -80,7 +80,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 	if err != nil {
 		return err
 	}
-	_, err = each(ctx, r, r.cfg.Concurrency, r.parts(p), (*part).name, func(ctx context.Context, p *part) error {
+	_, err = each(ctx, r.ledger, r.cfg.Concurrency, r.parts(p), (*part).name, func(ctx context.Context, p *part) error {
 		if err := r.openBlock(ctx, p); err != nil {
 			return err
 		}

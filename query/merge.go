@@ -64,7 +64,7 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 		return nil, err
 	}
 	s.parts = sound
-	r.profiles = s.profiles()
+	r.counted(s.profiles())
 	if len(trees) == 0 {
 		trees = append(trees, arrowblock.NewTree(&arrowblock.Stacks{Depth: []uint16{0}, Frame: []arrowblock.FrameID{0}}, len(c.samples)))
 	}

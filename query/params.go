@@ -39,7 +39,61 @@ func (p *params) fail(field string, err error) {
 
 // request reads what all routes share but the tenant.
 func (p *params) request() Request {
-	return Request{Selector: p.selector(), Range: p.timeRange(), Strict: p.flag("strict")}
+	return Request{Selector: p.selector(), Range: p.timeRange(), Filters: p.filters(), Strict: p.flag("strict")}
+}
+
+// treeRequest reads how a tree is made of a request.
+func (p *params) treeRequest(req Request) TreeRequest {
+	t := TreeRequest{Request: req, View: View{Sandwich: p.values.Get("sandwich"), Invert: p.flag("invert")}}
+	p.fail("group_by", ParseGroupBy(&t.View, p.list("group_by")))
+	t.Base = p.base(req)
+	return t
+}
+
+// base reads what an answer is compared with: the same question, but for what base_query,
+// base_from and base_to say. Without any of them there is none.
+func (p *params) base(req Request) *Request {
+	if !p.values.Has("base_query") && !p.values.Has("base_from") && !p.values.Has("base_to") {
+		return nil
+	}
+	base := req
+	if p.values.Has("base_query") {
+		sel, err := profile.ParseSelector(p.values.Get("base_query"))
+		p.fail("base_query", err)
+		if sel.Type.IsZero() {
+			sel.Type = req.Selector.Type
+		}
+		base.Selector = sel
+	}
+	length := req.Range.To.Sub(req.Range.From)
+	switch {
+	case p.values.Has("base_from"):
+		base.Range.From = p.time("base_from", req.Range.From)
+		base.Range.To = p.time("base_to", base.Range.From.Add(length))
+	case p.values.Has("base_to"):
+		base.Range.To = p.time("base_to", req.Range.To)
+		base.Range.From = base.Range.To.Add(-length)
+	}
+	if p.err == nil {
+		p.fail("base_from", base.Range.Validate())
+	}
+	return &base
+}
+
+// filters reads those of stacks and of frames.
+func (p *params) filters() []Filter {
+	var filters []Filter
+	for _, name := range []string{"filter", "frame_filter"} {
+		for _, text := range p.values[name] {
+			f, err := ParseFilter(text, name == "frame_filter")
+			p.fail(name, err)
+			filters = append(filters, f)
+		}
+	}
+	if p.err == nil {
+		p.fail("filter", validateFilters(filters))
+	}
+	return filters
 }
 
 func (p *params) selector() profile.Selector {

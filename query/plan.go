@@ -24,10 +24,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	if err := r.req.Range.Validate(); err != nil {
 		return nil, err
 	}
-	snap, cached, err := r.snapshot(ctx, r.req.Tenant, r.req.Fresh)
-	if cached {
-		countHit(ctx)
-	}
+	snap, err := r.live(ctx)
 	if err != nil {
 		if snap == nil || len(snap.Shards) == 0 || ctx.Err() != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -54,9 +51,14 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 		}
 	}
 	p.l0s = snap.L0(r.within, r.req.Selector)
-	r.objects = len(p.blocks) + len(p.l0s)
-	if r.objects > r.cfg.MaxBlocks {
-		return nil, fmt.Errorf("%d blocks may hold an answer, %d are allowed; a shorter range or a selector of one job takes fewer: %w", r.objects, r.cfg.MaxBlocks, ErrTooLarge)
+	if n := len(p.blocks) + len(p.l0s); n > r.cfg.MaxBlocks {
+		return nil, fmt.Errorf("%d blocks may hold an answer, %d are allowed; a shorter range or a selector of one job takes fewer: %w", n, r.cfg.MaxBlocks, ErrTooLarge)
+	}
+	for _, b := range p.blocks {
+		r.planned(b.Key(r.req.Tenant, b.Shard))
+	}
+	for _, l0 := range p.l0s {
+		r.planned(l0.String())
 	}
 	return p, nil
 }

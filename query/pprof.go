@@ -25,6 +25,9 @@ type Pprof struct {
 // zeros of the others.
 func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 	answer := &Pprof{}
+	if err := validateFilters(req.Filters); err != nil {
+		return nil, err
+	}
 	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
 		s, err := r.selectProfiles(ctx)
 		if err != nil {
@@ -46,7 +49,7 @@ func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 		heads := s.heads()
 		answer.Name = c.name
 		answer.Profile = heads.profile(c)
-		newPprofWriter(m, answer.Profile, heads.main).samples()
+		newPprofWriter(m, answer.Profile, heads.main, newSieve(req.Filters, m.sym)).samples()
 		return nil
 	})
 	answer.Stats = stats
@@ -157,16 +160,18 @@ func (h *heads) profile(c *choice) *pprof.Profile {
 type pprofWriter struct {
 	*merged
 	profile   *pprof.Profile
-	locations []*pprof.Location // by FrameID, made when met
+	sieve     *sieve
+	locations []*pprof.Location // by FrameID, made when met; noLocation: filtered out
 	functions []*pprof.Function // by number in the Symbols
 	mappings  []*pprof.Mapping
 }
 
 // newPprofWriter puts the main mapping first, where tools look for the program.
-func newPprofWriter(m *merged, p *pprof.Profile, main *arrowblock.Mapping) *pprofWriter {
+func newPprofWriter(m *merged, p *pprof.Profile, main *arrowblock.Mapping, s *sieve) *pprofWriter {
 	w := &pprofWriter{
 		merged:    m,
 		profile:   p,
+		sieve:     s,
 		locations: make([]*pprof.Location, m.sym.Len()),
 		functions: make([]*pprof.Function, m.sym.NumFunctions()),
 		mappings:  make([]*pprof.Mapping, len(m.sym.Mappings())),
@@ -193,9 +198,16 @@ func (w *pprofWriter) samples() {
 	})
 	var path []arrowblock.FrameID // from the root
 	values := make([]int64, len(w.tree.Self))
+	pass := w.sieve.passing(&w.tree.Stacks)
 	for node := range uint32(w.tree.Len()) {
 		if depth := int(w.tree.Depth[node]); depth > 0 {
 			path = append(path[:depth-1], w.tree.Frame[node])
+		}
+		for len(labelled) > 0 && labelled[0].node < node { // of a stack that was filtered out
+			labelled = labelled[1:]
+		}
+		if pass != nil && !pass[node] {
+			continue
 		}
 		for k := range values {
 			values[k] = w.tree.Self[k][node]
@@ -215,7 +227,9 @@ func (w *pprofWriter) sample(path []arrowblock.FrameID, values []int64, labels [
 	}
 	s := &pprof.Sample{Value: slices.Clone(values), Location: make([]*pprof.Location, 0, len(path))}
 	for _, id := range slices.Backward(path) {
-		s.Location = append(s.Location, w.location(id))
+		if l := w.location(id); l != noLocation {
+			s.Location = append(s.Location, l)
+		}
 	}
 	for _, l := range labels {
 		switch {
@@ -235,17 +249,29 @@ func (w *pprofWriter) sample(path []arrowblock.FrameID, values []int64, labels [
 	w.profile.Sample = append(w.profile.Sample, s)
 }
 
+// noLocation stands for one of which frame filters keep nothing.
+var noLocation = &pprof.Location{}
+
 func (w *pprofWriter) location(id arrowblock.FrameID) *pprof.Location {
 	if w.locations[id] != nil {
 		return w.locations[id]
 	}
 	frame := w.sym.Frame(id)
+	kept := w.sieve.linesOf(frame)
+	if len(kept) == 0 {
+		w.locations[id] = noLocation
+		return noLocation
+	}
 	l := &pprof.Location{ID: uint64(len(w.profile.Location) + 1), Address: frame.Address, IsFolded: frame.Folded}
 	if frame.Mapping >= 0 {
 		l.Mapping = w.mapping(frame.Mapping)
 		l.Address += l.Mapping.Start
 	}
-	for _, line := range frame.Lines {
+	for _, i := range kept {
+		if i == len(frame.Lines) { // there are none
+			break
+		}
+		line := frame.Lines[i]
 		l.Line = append(l.Line, pprof.Line{Function: w.function(line.Function), Line: line.Line, Column: line.Column})
 	}
 	w.locations[id] = l

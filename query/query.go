@@ -144,15 +144,6 @@ func setDefault[T int | int64 | time.Duration](field *T, value T) {
 	}
 }
 
-// Request says which profiles are meant.
-type Request struct {
-	Tenant   profile.Tenant
-	Selector profile.Selector
-	Range    profile.TimeRange
-	Strict   bool // ErrPartial instead of a partial answer
-	Fresh    bool // what is live is asked of the bucket, not remembered
-}
-
 // mergesAtATime is how many blocks' rows and stacks a query reads at a time: enough
 // to hide the bucket's latency, while each may hold some 16 MiB that are not decoded yet.
 func mergesAtATime() int { return 16 + 2*runtime.GOMAXPROCS(0) }

@@ -52,7 +52,7 @@ func TestAgainstGooglePprof(t *testing.T) {
 				req := randomRequest(t, rng, all)
 				want := refer(t, all, req)
 				what := fmt.Sprintf("%s [%s, %s)", req.Selector, formatTime(req.Range.From), formatTime(req.Range.To))
-				if _, err := h.q.Tree(t.Context(), req); want.merged == nil && errors.Is(err, ErrNoType) {
+				if _, err := h.q.Tree(t.Context(), TreeRequest{Request: req}); want.merged == nil && errors.Is(err, ErrNoType) {
 					continue // no block of the range has the type
 				}
 				checkPprof(t, h, what, req, want)
@@ -165,7 +165,7 @@ func defaultColumn(p *pprof.Profile, columns []int) int {
 
 func checkTree(t *testing.T, h *house, what string, req Request, want reference) {
 	t.Helper()
-	tree, err := h.q.Tree(t.Context(), req)
+	tree, err := h.q.Tree(t.Context(), TreeRequest{Request: req})
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}

@@ -78,7 +78,10 @@ func (q *Querier) Compute(ctx context.Context, p Part) (*Partial, error) {
 	}
 	out := &Partial{}
 	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
-		r.alone, r.within, r.objects = true, req.Range, len(p.Blocks)
+		r.alone, r.within = true, req.Range
+		for _, b := range p.Blocks {
+			r.planned(b.Key)
+		}
 		s, err := r.selectOf(ctx, p.Blocks)
 		if err != nil {
 			return err
@@ -142,7 +145,7 @@ func (r *run) selectOf(ctx context.Context, blocks []PartBlock) (*selection, err
 	for i, b := range blocks {
 		parts[i] = &part{key: b.Key, meta: b.Meta}
 	}
-	parts, err := each(ctx, r, r.cfg.Concurrency, parts, (*part).name, func(ctx context.Context, p *part) error {
+	parts, err := each(ctx, r.ledger, r.cfg.Concurrency, parts, (*part).name, func(ctx context.Context, p *part) error {
 		if err := r.openBlock(ctx, p); err != nil {
 			return err
 		}
@@ -157,7 +160,7 @@ var partialTime = profile.TimeRange{From: time.UnixMilli(1), To: time.UnixMilli(
 // block is the sum as an Arrow block of one profile.
 func (m *merged) block(c *choice) ([]byte, error) {
 	sum := (&heads{}).profile(c)
-	newPprofWriter(m, sum, nil).samples()
+	newPprofWriter(m, sum, nil, newSieve(nil, m.sym)).samples()
 	var body bytes.Buffer
 	if err := sum.WriteUncompressed(&body); err != nil {
 		return nil, err
@@ -243,12 +246,12 @@ func (p *part) chosenShare() float64 {
 func (r *run) eachShared(ctx context.Context, parts []*part, c *choice, full bool, read func(context.Context, *part) error) ([]*part, error) {
 	here, others := r.share(parts)
 	if len(others) == 0 {
-		return each(ctx, r, mergesAtATime(), parts, (*part).name, read)
+		return each(ctx, r.ledger, mergesAtATime(), parts, (*part).name, read)
 	}
 	sound := make([][]*part, 1+len(others))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		sound[0], err = each(ctx, r, mergesAtATime(), here, (*part).name, read)
+		sound[0], err = each(ctx, r.ledger, mergesAtATime(), here, (*part).name, read)
 		return err
 	})
 	for i, a := range others {
@@ -277,7 +280,7 @@ func (r *run) mergeAway(ctx context.Context, a away, c *choice, full bool, read 
 		if r.cfg.Observer.RemoteFailed != nil {
 			r.cfg.Observer.RemoteFailed(a.worker, err)
 		}
-		return each(ctx, r, mergesAtATime(), a.parts, (*part).name, read)
+		return each(ctx, r.ledger, mergesAtATime(), a.parts, (*part).name, read)
 	}
 	r.charge(partial)
 	return r.credit(ctx, a.parts, partial, full)
@@ -330,7 +333,7 @@ func (r *run) readPartial(ctx context.Context, partial *Partial, c *choice, read
 }
 
 // charge adds what a worker spent to what the query costs.
-func (r *run) charge(partial *Partial) {
+func (r *ledger) charge(partial *Partial) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.spent.Requests += partial.Requests

@@ -94,7 +94,7 @@ func TestSharedAgainstGooglePprof(t *testing.T) {
 		req := randomRequest(t, rng, all)
 		want := refer(t, all, req)
 		what := fmt.Sprintf("%s [%s, %s)", req.Selector, formatTime(req.Range.From), formatTime(req.Range.To))
-		if _, err := h.q.Tree(t.Context(), req); want.merged == nil && errors.Is(err, ErrNoType) {
+		if _, err := h.q.Tree(t.Context(), TreeRequest{Request: req}); want.merged == nil && errors.Is(err, ErrNoType) {
 			continue
 		}
 		checkPprof(t, h, what, req, want)
@@ -203,7 +203,7 @@ func TestWhatIsShared(t *testing.T) {
 		w := &workers{queriers: []*Querier{h.querier(h.bkt, Config{}), h.querier(h.bkt, Config{})}}
 		var account bucket.Account
 		q := h.querier(bucket.Counting(h.bkt, &account), Config{SnapshotTTL: -1, Remote: w, ShareBlocks: c.blocks, ShareBytes: c.bytes})
-		tree, err := q.Tree(t.Context(), req)
+		tree, err := q.Tree(t.Context(), TreeRequest{Request: req})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -14,25 +14,59 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/profile"
 )
 
-// run is one query while it is answered.
+// run is one query while it is answered, or one side of a comparison.
 type run struct {
-	*Querier
+	*ledger
 	req    Request
 	within profile.TimeRange // the request's, less what retention hides
+}
 
-	objects  int          // planned
-	profiles int          // that the answer is made of
-	memory   atomic.Int64 // held, as estimated
-	alone    bool         // no other process is asked to help
+// ledger is what the sides of a query share: what is live, and what became of it.
+type ledger struct {
+	*Querier
+	live func(ctx context.Context) (*catalog.Snapshot, error) // asked of the bucket once
 
-	mu      sync.Mutex
-	missing []Missing
-	lost    map[string]bool // which of the planned objects are among them, by key
-	gone    bool            // an object that was live is not there
-	spent   Stats           // by other processes
+	memory atomic.Int64 // held, as estimated
+
+	mu       sync.Mutex
+	profiles int             // that the answer is made of
+	objects  map[string]bool // planned, by key
+	missing  []Missing
+	lost     map[string]bool // which of the planned objects are among them, by key
+	gone     bool            // an object that was live is not there
+	spent    Stats           // by other processes
+	alone    bool            // no other process is asked to help
+}
+
+// newRun starts a run.
+func (q *Querier) newRun(req Request) *run {
+	l := &ledger{Querier: q, objects: map[string]bool{}, lost: map[string]bool{}}
+	type taken struct {
+		snap *catalog.Snapshot
+		err  error
+	}
+	var once sync.Once
+	var t taken
+	l.live = func(ctx context.Context) (*catalog.Snapshot, error) {
+		once.Do(func() {
+			var cached bool
+			if t.snap, cached, t.err = q.snapshot(ctx, req.Tenant, req.Fresh); cached {
+				countHit(ctx)
+			}
+		})
+		return t.snap, t.err
+	}
+	return &run{ledger: l, req: req}
+}
+
+// base is the run of what r is compared with.
+func (r *run) base(req Request) *run {
+	req.Tenant, req.Strict, req.Fresh = r.req.Tenant, r.req.Strict, r.req.Fresh
+	return &run{ledger: r.ledger, req: req}
 }
 
 // answer runs f with the query's deadline and account, and tells what it cost.
@@ -48,11 +82,11 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 	var hits atomic.Int64
 	ctx = withHits(bucket.WithAccount(ctx, &account), &hits)
 
-	r := &run{Querier: q, req: req}
+	r := q.newRun(req)
 	err := f(ctx, r)
 	if err == nil && r.gone {
 		req.Fresh = true
-		r = &run{Querier: q, req: req}
+		r = q.newRun(req)
 		err = f(ctx, r)
 	}
 	stats := r.stats()
@@ -72,8 +106,8 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 	return stats, err
 }
 
-func (r *run) stats() Stats {
-	s := Stats{Blocks: r.objects, Profiles: r.profiles}
+func (r *ledger) stats() Stats {
+	s := Stats{Blocks: len(r.objects), Profiles: r.profiles}
 	s.OK = s.Blocks - len(r.lost)
 	s.Missing = slices.SortedFunc(slices.Values(r.missing), func(a, b Missing) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Reason, b.Reason))
@@ -83,18 +117,17 @@ func (r *run) stats() Stats {
 
 // lose notes that an object, or some of it, is missing from the answer, unless err is
 // one that ends the query: its deadline, or a limit. That one it returns.
-func (r *run) lose(ctx context.Context, key string, err error) error {
+func (r *ledger) lose(ctx context.Context, key string, err error) error {
 	if ctx.Err() != nil || errors.Is(err, ErrTooLarge) {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.gone = r.gone || errors.Is(err, bucket.ErrNotExist)
-	if r.lost == nil {
-		r.lost = map[string]bool{}
-	}
 	r.lost[key] = true
-	r.missing = append(r.missing, Missing{key, err.Error()})
+	if m := (Missing{key, err.Error()}); !slices.Contains(r.missing, m) { // by the other side of a comparison
+		r.missing = append(r.missing, m)
+	}
 	if errors.Is(err, block.ErrCorrupt) { // perhaps only on the way here
 		r.indexes.forget(func(k string) bool { return k == key })
 		r.ranges.forget(func(k objectRange) bool { return k.key == key })
@@ -102,15 +135,29 @@ func (r *run) lose(ctx context.Context, key string, err error) error {
 	return nil
 }
 
+// planned notes that an object is part of the query.
+func (r *ledger) planned(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.objects[key] = true
+}
+
+// counted notes of how many profiles a side's answer is made.
+func (r *ledger) counted(profiles int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.profiles += profiles
+}
+
 // note tells of something missing that is no block.
-func (r *run) note(key string, err error) {
+func (r *ledger) note(key string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.missing = append(r.missing, Missing{key, err.Error()})
 }
 
 // reserve refuses what would take the query over its memory.
-func (r *run) reserve(sizeBytes int64, what string) error {
+func (r *ledger) reserve(sizeBytes int64, what string) error {
 	if held := r.memory.Add(sizeBytes); held > r.cfg.MemoryBytes {
 		return fmt.Errorf("%s: about %d MiB are needed, %d MiB are allowed; a shorter range or a narrower selector takes less: %w",
 			what, held>>20, r.cfg.MemoryBytes>>20, ErrTooLarge)
@@ -120,7 +167,7 @@ func (r *run) reserve(sizeBytes int64, what string) error {
 
 // each calls f for every item, atATime of them at a time. What f fails for is noted as
 // missing under its key; each returns the items for which f did not fail, in order.
-func each[T any](ctx context.Context, r *run, atATime int, items []T, key func(T) string, f func(context.Context, T) error) ([]T, error) {
+func each[T any](ctx context.Context, r *ledger, atATime int, items []T, key func(T) string, f func(context.Context, T) error) ([]T, error) {
 	failed := make([]bool, len(items))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atATime)

@@ -28,7 +28,7 @@ func (r *run) selectProfiles(ctx context.Context) (*selection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if parts, err = each(ctx, r, r.cfg.Concurrency, parts, (*part).name, r.choose); err != nil {
+	if parts, err = each(ctx, r.ledger, r.cfg.Concurrency, parts, (*part).name, r.choose); err != nil {
 		return nil, err
 	}
 	dropRepeated(parts)
@@ -43,7 +43,7 @@ func (r *run) open(ctx context.Context, p *plan) ([]*part, error) {
 	var parts, decoded []*part
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		parts, err = each(gctx, r, r.cfg.Concurrency, r.parts(p), (*part).name, r.openBlock)
+		parts, err = each(gctx, r.ledger, r.cfg.Concurrency, r.parts(p), (*part).name, r.openBlock)
 		return err
 	})
 	g.Go(func() (err error) {

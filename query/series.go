@@ -81,7 +81,7 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 		c = c.single()
 		list.Type = c.typ(0)
 		s.keep(c)
-		r.profiles = s.profiles()
+		r.counted(s.profiles())
 		sums := newStepSums(req, list.Step)
 		for _, p := range s.parts {
 			for _, k := range p.picks {

@@ -1,19 +1,11 @@
 package query
 
 import (
-	"cmp"
 	"slices"
 	"sort"
 
 	"github.com/coldframe/coldframe/profile"
 )
-
-// Frame is one function as people know it.
-type Frame struct {
-	Name   string // the function's name, or BINARY+0xADDRESS where it has none
-	File   string // its source file; empty when unknown or when several are merged
-	Binary string // its mapping's last path element; the same
-}
 
 // Tree is a call tree by function: the samples of many profiles, callers above
 // callees. Nodes are columns in preorder: a node comes before its children and its
@@ -30,8 +22,53 @@ type Tree struct {
 	Self   []int64
 	Total  []int64 // of the node and everything below it, including what was cut
 
+	// Values of the request's Base; nil when there is none.
+	BaseSelf, BaseTotal []int64
+
+	BaseRange profile.TimeRange
+
+	Filtered, BaseFiltered int64 // values of the stacks that filters and Sandwich left out
+
 	Cut   int // nodes that [Tree.Prune] left out
 	Stats Stats
+}
+
+// Compared says whether the tree has a base.
+func (t *Tree) Compared() bool { return t.BaseTotal != nil }
+
+// Comparison tells of the base; nil when there is none.
+func (t *Tree) Comparison() *Comparison {
+	if !t.Compared() {
+		return nil
+	}
+	c := &Comparison{Range: t.BaseRange, Total: t.BaseTotal[0], Filtered: t.BaseFiltered, Scale: 1, BaseScale: 1}
+	v, b := float64(magnitude(t.Total[0])), float64(magnitude(c.Total))
+	switch {
+	case v == 0 || b == 0:
+	case v < b:
+		c.Scale = b / v
+	default:
+		c.BaseScale = v / b
+	}
+	return c
+}
+
+// weight is what decides whether a node is worth showing: its total, or the base's where
+// that is larger.
+func (t *Tree) weight(i int) uint64 {
+	w := magnitude(t.Total[i])
+	if t.Compared() {
+		w = max(w, magnitude(t.BaseTotal[i]))
+	}
+	return w
+}
+
+// columns are all of the tree's columns of values.
+func (t *Tree) columns() []*[]int64 {
+	if t.Compared() {
+		return []*[]int64{&t.Self, &t.Total, &t.BaseSelf, &t.BaseTotal}
+	}
+	return []*[]int64{&t.Self, &t.Total}
 }
 
 // Prune keeps at most maxNodes nodes, those with the largest totals, and of them
@@ -42,51 +79,59 @@ func (t *Tree) Prune(maxNodes int, minShare float64) {
 		return
 	}
 	least, ties := t.threshold(max(maxNodes, 1), minShare)
+	columns := t.columns()
 	kept, closed := 0, uint32(0) // closed: the depth of the last node cut, which cuts all that is deeper; 0 for none
 	for i, depth := range t.Depth {
 		if closed > 0 && depth > closed {
 			continue
 		}
 		closed = 0
-		switch total := magnitude(t.Total[i]); {
-		case i == 0 || total > least:
-		case total == least && ties > 0:
+		switch weight := t.weight(i); {
+		case i == 0 || weight > least:
+		case weight == least && ties > 0:
 			ties--
 		default:
 			closed = depth
 			continue
 		}
-		t.Depth[kept], t.Frame[kept], t.Self[kept], t.Total[kept] = depth, t.Frame[i], t.Self[i], t.Total[i]
+		t.Depth[kept], t.Frame[kept] = depth, t.Frame[i]
+		for _, column := range columns {
+			(*column)[kept] = (*column)[i]
+		}
 		kept++
 	}
 	t.Cut += len(t.Depth) - kept
-	t.Depth, t.Frame, t.Self, t.Total = t.Depth[:kept], t.Frame[:kept], t.Self[:kept], t.Total[:kept]
+	t.Depth, t.Frame = t.Depth[:kept], t.Frame[:kept]
+	for _, column := range columns {
+		*column = (*column)[:kept]
+	}
 	t.dropUnusedFrames()
 }
 
-// threshold finds the total of the smallest nodes to keep and how many of exactly
-// that total there is room for, the root not counted.
+// threshold finds the weight of the smallest nodes to keep and how many of exactly
+// that weight there is room for, the root not counted.
 func (t *Tree) threshold(maxNodes int, minShare float64) (least uint64, ties int) {
-	floor := uint64(minShare * float64(magnitude(t.Total[0])))
-	if float64(floor) < minShare*float64(magnitude(t.Total[0])) {
+	whole := float64(t.weight(0))
+	floor := uint64(minShare * whole)
+	if float64(floor) < minShare*whole {
 		floor++
 	}
 	if len(t.Depth) <= maxNodes {
 		return floor, len(t.Depth)
 	}
-	totals := make([]uint64, len(t.Total)-1)
-	for i, v := range t.Total[1:] {
-		totals[i] = magnitude(v)
+	weights := make([]uint64, len(t.Depth)-1)
+	for i := range weights {
+		weights[i] = t.weight(i + 1)
 	}
-	slices.Sort(totals)
+	slices.Sort(weights)
 	if maxNodes == 1 {
-		return max(floor, totals[len(totals)-1]), 0
+		return max(floor, weights[len(weights)-1]), 0
 	}
-	least = totals[len(totals)-(maxNodes-1)]
+	least = weights[len(weights)-(maxNodes-1)]
 	if least < floor {
-		return floor, len(totals)
+		return floor, len(weights)
 	}
-	larger := len(totals) - sort.Search(len(totals), func(i int) bool { return totals[i] > least })
+	larger := len(weights) - sort.Search(len(weights), func(i int) bool { return weights[i] > least })
 	return least, maxNodes - 1 - larger
 }
 
@@ -113,74 +158,4 @@ func magnitude(v int64) uint64 {
 		return -uint64(v)
 	}
 	return uint64(v)
-}
-
-// Function is a line of a [Top].
-type Function struct {
-	Frame
-	Self  int64 // spent in the function itself
-	Total int64 // in it and all it called; on a stack that holds it several times, once
-}
-
-// Top is a tree's functions with their values.
-type Top struct {
-	Type      profile.Type
-	Range     profile.TimeRange
-	Total     int64 // of all samples
-	Count     int   // functions there are; Functions may be cut
-	Functions []Function
-	Stats     Stats
-}
-
-// Order says what a Top is ordered by, largest first.
-type Order int
-
-// Equal ones are ordered by the other value, then by name.
-const (
-	BySelf Order = iota
-	ByTotal
-)
-
-// Top lists the tree's functions, at most limit of them; 0 means all. It wants a
-// tree that was not pruned.
-func (t *Tree) Top(order Order, limit int) *Top {
-	top := &Top{Type: t.Type, Range: t.Range, Stats: t.Stats}
-	if len(t.Depth) == 0 {
-		return top
-	}
-	top.Total = t.Total[0]
-	functions := make([]Function, len(t.Frames))
-	for i, f := range t.Frames {
-		functions[i].Frame = f
-	}
-	onStack := make([]uint32, len(t.Frames)) // how often each frame is on the stack
-	var stack []uint32
-	for i := 1; i < len(t.Depth); i++ {
-		for uint32(len(stack)) >= t.Depth[i] {
-			onStack[stack[len(stack)-1]]--
-			stack = stack[:len(stack)-1]
-		}
-		f := t.Frame[i]
-		functions[f].Self += t.Self[i]
-		if onStack[f] == 0 {
-			functions[f].Total += t.Total[i]
-		}
-		onStack[f]++
-		stack = append(stack, f)
-	}
-	top.Functions = functions[1:]
-	top.Count = len(top.Functions)
-	slices.SortFunc(top.Functions, order.compare)
-	if limit > 0 && limit < len(top.Functions) {
-		top.Functions = top.Functions[:limit]
-	}
-	return top
-}
-
-func (o Order) compare(a, b Function) int {
-	self, total := cmp.Compare(magnitude(b.Self), magnitude(a.Self)), cmp.Compare(magnitude(b.Total), magnitude(a.Total))
-	if o == ByTotal {
-		self, total = total, self
-	}
-	return cmp.Or(self, total, cmp.Compare(a.Name, b.Name))
 }

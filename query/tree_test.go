@@ -39,6 +39,9 @@ func treeOf(stacks map[string]int64) *Tree {
 	for _, name := range slices.SortedFunc(keys(names), cmp.Compare[string]) {
 		numbers[name] = uint32(len(t.Frames))
 		t.Frames = append(t.Frames, Frame{Name: name})
+		if name == "" {
+			t.Frames[0].Kind = RootFrame
+		}
 	}
 	// ';' becomes the smallest character, so that sorting gives preorder.
 	paths := slices.SortedFunc(keys(self), func(a, b string) int {

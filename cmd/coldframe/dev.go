@@ -148,10 +148,10 @@ func watchSelf(p *process, q *query.Querier, tick time.Duration) error {
 		case <-time.After(min(tick, time.Since(began)/2+time.Second)):
 		}
 		now := time.Now()
-		tree, err := q.Tree(p.ctx, query.Request{
+		tree, err := q.Tree(p.ctx, query.TreeRequest{Request: query.Request{
 			Tenant: p.g.tenant, Selector: cpu, Fresh: true,
 			Range: profile.TimeRange{From: now.Add(-selfRange), To: now},
-		})
+		}})
 		switch {
 		case p.ctx.Err() != nil:
 			return nil

@@ -93,10 +93,10 @@ func selfTestSum(ctx context.Context, cat *catalog.Catalog, bkt bucket.Bucket, b
 	if err != nil {
 		return err
 	}
-	tree, err := query.New(cat, bkt, query.Config{SnapshotTTL: -1}).Tree(ctx, query.Request{
+	tree, err := query.New(cat, bkt, query.Config{SnapshotTTL: -1}).Tree(ctx, query.TreeRequest{Request: query.Request{
 		Tenant: profile.DefaultTenant, Selector: sel, Strict: true,
 		Range: profile.TimeRange{From: began.Add(-time.Second), To: time.Now().Add(time.Second)},
-	})
+	}})
 	if err != nil {
 		return err
 	}
