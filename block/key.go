@@ -13,7 +13,7 @@ import (
 // [Class.Prefix] is that prefix, one rule for all tenants.
 type Class string
 
-// The classes. DESIGN.md, section 3, says how long each lives.
+// The classes. How long each lives is for lifecycle rules to say.
 const (
 	ClassL0        Class = "l0" // pprof blocks, as sent
 	ClassB1        Class = "b1" // Arrow blocks of level 1: about a minute
@@ -78,6 +78,9 @@ func ArchKey(tenant profile.Tenant, shard Shard, id ID) string {
 func TenantKey(tenant profile.Tenant) string {
 	return ClassMeta.TenantPrefix(tenant) + "tenant.json"
 }
+
+// DefaultsKey is where it lies how long the bucket's own lifecycle keeps anything.
+func DefaultsKey() string { return ClassMeta.Prefix() + "lifecycle.json" }
 
 // StatusKey is where the process called id, of the given role, says what it last
 // did. Both are one path element.

@@ -33,7 +33,7 @@ func labels(t testing.TB, pairs ...string) profile.Labels {
 	return ls
 }
 
-// The keys of DESIGN.md, section 3, letter by letter.
+// The keys, letter by letter.
 func TestKeys(t *testing.T) {
 	minute := time.Date(2026, 8, 21, 23, 5, 59, 0, time.FixedZone("", 2*60*60)) // 21:05 UTC
 	l0 := block.L0Key{Tenant: "acme", Shard: 0x1f, Minute: minute, ID: anID}

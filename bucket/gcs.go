@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"cloud.google.com/go/storage"
 	"github.com/go-kit/log"
@@ -170,4 +172,32 @@ func (c *gcsCloud) refusal(err error) refusal {
 		return refusal{http.StatusUnauthorized, "token", string(token.Body)}
 	}
 	return refusal{}
+}
+
+// setLifecycle implements [lifecycled]. Rules have no names here: ours are those that delete
+// below root, and the one that gives uploads up.
+func (c *gcsCloud) setLifecycle(ctx context.Context, l Lifecycle, root string) error {
+	attrs, err := c.bucket.Attrs(ctx)
+	if err != nil {
+		return err
+	}
+	ours := []storage.LifecycleRule{{
+		Action:    storage.LifecycleAction{Type: storage.AbortIncompleteMPUAction},
+		Condition: storage.LifecycleCondition{AgeInDays: int64(daysOf(l.AbortUploadsAfter))},
+	}}
+	for _, r := range l.Rules {
+		ours = append(ours, storage.LifecycleRule{
+			Action:    storage.LifecycleAction{Type: storage.DeleteAction},
+			Condition: storage.LifecycleCondition{AgeInDays: int64(r.Days()), MatchesPrefix: []string{r.Prefix}},
+		})
+	}
+	others := slices.DeleteFunc(attrs.Lifecycle.Rules, func(r storage.LifecycleRule) bool {
+		if r.Action.Type == storage.AbortIncompleteMPUAction {
+			return len(r.Condition.MatchesPrefix) == 0
+		}
+		prefixes := r.Condition.MatchesPrefix
+		return r.Action.Type == storage.DeleteAction && len(prefixes) == 1 && strings.HasPrefix(prefixes[0], root)
+	})
+	_, err = c.bucket.Update(ctx, storage.BucketAttrsToUpdate{Lifecycle: &storage.Lifecycle{Rules: append(others, ours...)}})
+	return err
 }

@@ -684,3 +684,28 @@ func unconditional(t *testing.T, b bucket.Bucket, fault string) {
 		t.Errorf("k holds %q, %v", data, err)
 	}
 }
+
+// A server without lifecycle rules says so, and what a server takes it keeps.
+func TestSetLifecycleOfServers(t *testing.T) {
+	l := bucket.Lifecycle{Rules: []bucket.Rule{{Prefix: "v1/l0/", After: 7 * 24 * time.Hour}}, AbortUploadsAfter: 24 * time.Hour}
+	t.Run("versitygw", func(t *testing.T) {
+		b, err := bucket.Open(t.Context(), buckettest.S3(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := bucket.SetLifecycle(t.Context(), b, l); !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%v, want that it is not supported", err)
+		}
+	})
+	t.Run("fake-gcs-server", func(t *testing.T) {
+		b, err := bucket.Open(t.Context(), buckettest.GCS(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := bucket.SetLifecycle(t.Context(), b, l); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}

@@ -13,12 +13,14 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+	"github.com/minio/minio-go/v7/pkg/lifecycle"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"github.com/thanos-io/objstore/providers/s3"
 )
@@ -273,4 +275,20 @@ func (c *s3Cloud) refusal(err error) refusal {
 		return refusal{}
 	}
 	return refusal{e.StatusCode, e.Code, e.Message}
+}
+
+// setLifecycle implements [lifecycled]. The rules of a bucket are one document.
+func (c *s3Cloud) setLifecycle(ctx context.Context, l Lifecycle, root string) error {
+	all, err := c.client.GetBucketLifecycle(ctx, c.config.Bucket)
+	if minio.ToErrorResponse(err).Code == "NoSuchLifecycleConfiguration" {
+		all, err = lifecycle.NewConfiguration(), nil
+	}
+	if err != nil {
+		return err
+	}
+	all.Rules = slices.DeleteFunc(all.Rules, func(r lifecycle.Rule) bool {
+		return r.ID == abortID || strings.HasPrefix(r.ID, ourRules) && strings.HasPrefix(r.RuleFilter.Prefix, root)
+	})
+	all.Rules = append(all.Rules, l.s3().Rules...)
+	return c.client.SetBucketLifecycle(ctx, c.config.Bucket, all)
 }

@@ -8,8 +8,8 @@
 // together with the pprof blocks of the minutes after its Sealed counts each exactly
 // once, at every moment. MANIFEST.md has the format and the rules.
 //
-// The package reads and writes manifests and lists pprof blocks. It never opens a
-// block and never deletes anything.
+// The package reads and writes manifests and tenants' settings, and lists pprof blocks. It
+// never opens a block and never deletes anything.
 package catalog
 
 import (
@@ -49,12 +49,14 @@ type Catalog struct {
 	mu     sync.Mutex
 	shards map[profile.Tenant][]block.Shard // as last listed: what a snapshot asks for before it knows better
 	parts  map[string][]block.Meta          // arch parts that were read, by key; they never change
+
+	settings settingsCache
 }
 
 // Config tunes a [Catalog]. The zero Config is good for production.
 type Config struct {
 	// Window is how long after its minute a pprof block may land and still be gathered
-	// by a sweep: K in DESIGN.md. Whole minutes, at least 2; default 60. All processes
+	// by a sweep: K in MANIFEST.md. Whole minutes, at least 2; default 60. All processes
 	// on a bucket must agree. Longer makes sweeps list more.
 	Window time.Duration
 
@@ -101,10 +103,11 @@ func New(bkt bucket.Bucket, cfg Config) *Catalog {
 		cfg.NewID = block.NewID
 	}
 	return &Catalog{
-		bkt:    bkt,
-		cfg:    cfg,
-		shards: map[profile.Tenant][]block.Shard{},
-		parts:  map[string][]block.Meta{},
+		bkt:      bkt,
+		cfg:      cfg,
+		shards:   map[profile.Tenant][]block.Shard{},
+		parts:    map[string][]block.Meta{},
+		settings: settingsCache{tenants: map[profile.Tenant]remembered[Settings]{}},
 	}
 }
 

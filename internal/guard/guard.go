@@ -4,7 +4,7 @@
 // Where such a check stands in the product it asks [Removed], which says no, and which
 // the compiler leaves out. In a build with the tag mutations the simulation can remove
 // guards, to show that it notices. So the list here is that of what the protocol stands
-// on, and none of it is there for nothing. DESIGN.md, section 4, tells the protocol.
+// on, and none of it is there for nothing. MANIFEST.md in catalog tells the protocol.
 package guard
 
 // Guard is one check.
