@@ -98,7 +98,11 @@ func (u *Uploader) timeOf(tenant profile.Tenant, p Profile, nanos int64) (time.T
 		at = now
 	}
 	if u.cfg.MaxAge != nil {
-		if limit := u.cfg.MaxAge(tenant); limit > 0 && now.Sub(at) > limit {
+		limit, err := u.cfg.MaxAge(tenant)
+		if err != nil {
+			return at, err
+		}
+		if limit > 0 && now.Sub(at) > limit {
 			return at, fmt.Errorf("taken at %s, which is longer ago than the retention of %s: %w", at.UTC().Format(time.RFC3339), limit, profile.ErrInvalid)
 		}
 	}

@@ -65,8 +65,9 @@ type Config struct {
 	SpoolBytes int64
 
 	// MaxAge is how old a tenant's profiles may be; 0, as without MaxAge, is any age.
-	// It is the tenant's retention, since what is older would be hidden at once.
-	MaxAge func(profile.Tenant) time.Duration
+	// It is the tenant's retention, since what is older would be hidden at once. An error
+	// refuses the profile, of whatever age. It is asked for each, and should remember.
+	MaxAge func(profile.Tenant) (time.Duration, error)
 	// Limits of a profile.
 	Limits profile.Limits
 

@@ -112,11 +112,14 @@ func TestTimes(t *testing.T) {
 		mem := bucket.Mem()
 		mem.Clock = func() time.Time { return time.Now().Add(time.Hour) }
 		l := &log{}
-		retention := func(tenant profile.Tenant) time.Duration {
-			if tenant == "brief" {
-				return time.Hour
+		retention := func(tenant profile.Tenant) (time.Duration, error) {
+			switch tenant {
+			case "brief":
+				return time.Hour, nil
+			case "deleted":
+				return 0, fmt.Errorf("deleted: %w", profile.ErrInvalid)
 			}
-			return 0
+			return 0, nil
 		}
 		u := open(t, mem, upload.Config{Observer: l.observer(), MaxAge: retention})
 		synctest.Wait() // the bucket's clock is known
@@ -152,6 +155,9 @@ func TestTimes(t *testing.T) {
 		old := upload.Profile{Name: "cpu", Body: pprofAt(t, now.Add(-time.Hour-time.Second))}
 		if err := u.Add(t.Context(), "brief", old); !errors.Is(err, profile.ErrInvalid) {
 			t.Errorf("older than its retention: %v", err)
+		}
+		if err := u.Add(t.Context(), "deleted", numbered(t, 0)); !errors.Is(err, profile.ErrInvalid) {
+			t.Errorf("of a tenant that takes none: %v", err)
 		}
 		add(t, u, numbered(t, len(cases))) // as old, of a tenant that keeps all
 		closeNow(t, u)

@@ -55,13 +55,14 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	up, err := p.addUpload(upload.Config{Agent: agentID("dev"), Window: devWindow})
+	up, err := p.addUpload(upload.Config{Agent: agentID("dev"), Window: devWindow, MaxAge: maxAgeOf(ctx, p.cat)})
 	if err != nil {
 		return err
 	}
 	p.addPush(up)
 	q := p.addQuery(query.Config{})
 	p.addCompact(compactor.Config{Every: c.Tick})
+	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })
 	self := selfAddress(p.server.Addr())
 	p.addScrape(up, append([]scrape.Job{scrape.Self(self)}, cfg.Jobs...))
@@ -202,7 +203,7 @@ type ingestCmd struct {
 	ConfigPath  string        `placeholder:"FILE" help:"Targets to scrape: a parca.yaml. Its object_storage is used when --bucket-config is not given."`
 	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to receive pushes."`
 	Window      time.Duration `default:"60s" help:"How long scrapes are gathered into one block. Shorter: seen earlier, and more requests to pay for."`
-	Shards      int           `default:"1" help:"How many shards the tenant has; all that ingest must agree. One for about 300 hosts."`
+	Shards      int           `placeholder:"N" help:"How many shards the tenants have, if not as many as --tenant's settings say, else 1. One for about 300 hosts."`
 	SpoolDir    string        `placeholder:"DIR" help:"Keep blocks here while the bucket is away; they survive a restart."`
 	SpoolBytes  int64         `default:"1073741824" help:"How many bytes the spool may take."`
 	CheckConfig string        `placeholder:"FILE" help:"Check this configuration and exit."`
@@ -239,8 +240,12 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
+	shards, err := shardsOf(ctx, p.cat, g.tenant, c.Shards)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
 	up, err := p.addUpload(upload.Config{
-		Agent: agentID("ingest"), Window: c.Window, Shards: c.Shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes,
+		Agent: agentID("ingest"), Window: c.Window, Shards: shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, MaxAge: maxAgeOf(ctx, p.cat),
 	})
 	if err != nil {
 		return err
@@ -280,6 +285,7 @@ type compactCmd struct {
 	SealNow     bool          `help:"With --once: the current minute too. What is pushed into it later appears at the next sweep."`
 	Every       time.Duration `default:"30s" help:"How often to look for work."`
 	MemoryBytes int64         `default:"536870912" help:"How much memory merging may take; with less, more and smaller blocks are written."`
+	Lifecycle   string        `default:"auto" enum:"auto,play,off" help:"Delete by the rules of coldframe lifecycle: auto, where the bucket is a folder; play, in a bucket that has no rules of its own; off."`
 	HTTPAddress string        `default:":7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics and health are served."`
 
 	bucketFlag
@@ -303,6 +309,7 @@ func (c *compactCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	p.addCompact(cfg)
+	p.addLifecycle(c.Lifecycle)
 	g.log.Info("compacting", "bucket", bkt.Name(), "metrics", "http://"+strings.Replace(p.server.Addr().String(), "[::]", "localhost", 1)+"/metrics")
 	return p.wait()
 }

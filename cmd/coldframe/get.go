@@ -94,7 +94,8 @@ func (c *getCmd) client(ctx context.Context, g *globals) (client *http.Client, b
 	if err != nil {
 		return nil, "", err
 	}
-	handler := query.New(catalog.New(bkt, catalog.Config{}), bkt, query.Config{Timeout: time.Hour}).Handler()
+	cat := catalog.New(bkt, catalog.Config{})
+	handler := query.New(cat, bkt, query.Config{Timeout: time.Hour, Retention: retentionOf(cat)}).Handler()
 	return &http.Client{Transport: inProcess{handler}}, "http://" + inProcessHost, nil
 }
 

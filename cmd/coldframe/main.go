@@ -48,6 +48,9 @@ type cli struct {
 	Block   blockCmd   `cmd:"" help:"List, inspect, print and verify blocks."`
 	Fsck    fsckCmd    `cmd:"" help:"Check that the bucket holds what its catalog says, whole."`
 
+	TenantCommand tenantCmd    `cmd:"" name:"tenant" help:"Tenants: who there is, how long their profiles are kept, how many shards they have."`
+	Lifecycle     lifecycleCmd `cmd:"" help:"The rules by which the bucket deletes what is old."`
+
 	globals
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/upload"
 )
@@ -20,7 +21,7 @@ type pushCmd struct {
 	Files    []string          `arg:"" type:"existingfile" help:"Profiles: pprof, gzip or not."`
 	Label    map[string]string `placeholder:"NAME=VALUE" help:"Label of the series that the profiles join. May be repeated."`
 	TypeName string            `help:"Name of the profiles (process_cpu, memory, …); follows from what they measure when left out."`
-	Shards   int               `default:"1" help:"How many shards the tenant has."`
+	Shards   int               `placeholder:"N" help:"How many shards the tenant has, if not as many as its settings say, else 1."`
 
 	place
 }
@@ -84,7 +85,12 @@ func (c *pushCmd) sender(ctx context.Context, g *globals, labels profile.Labels)
 	if err != nil {
 		return nil, nil, err
 	}
-	up, err := upload.New(bkt, upload.Config{Agent: agentID("push"), Shards: c.Shards})
+	cat := catalog.New(bkt, catalog.Config{})
+	shards, err := shardsOf(ctx, cat, g.tenant, c.Shards)
+	if err != nil {
+		return nil, nil, err
+	}
+	up, err := upload.New(bkt, upload.Config{Agent: agentID("push"), Shards: shards, MaxAge: maxAgeOf(ctx, cat)})
 	if err != nil {
 		return nil, nil, err
 	}

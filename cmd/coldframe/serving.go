@@ -75,6 +75,7 @@ func (p *process) close() (err error) {
 // addQuery adds the query API.
 func (p *process) addQuery(cfg query.Config) *query.Querier {
 	cfg.Observer = observeQuery(p.metrics)
+	cfg.Retention = retentionOf(p.cat)
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
 	return q
