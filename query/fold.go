@@ -26,6 +26,7 @@ func (q *Querier) Tree(ctx context.Context, req TreeRequest) (*Tree, error) {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		for _, s := range sides {
+			s.by = req.Labels
 			g.Go(func() error { return s.read(gctx) })
 		}
 		if err := g.Wait(); err != nil {
@@ -66,9 +67,14 @@ func (s *side) read(ctx context.Context) error {
 	if s.merged, err = s.merge(ctx, selected, c, false); err != nil {
 		return err
 	}
+	if len(s.by) == 0 {
+		s.merged.groups = []labelGroup{{tree: s.merged.tree}}
+	}
 	s.sieve = newSieve(s.req.Filters, s.merged.sym)
-	s.filtered = s.sieve.strain(s.merged.tree)[0]
-	s.merged.tree.Prune()
+	for _, g := range s.merged.groups {
+		s.filtered += s.sieve.strain(g.tree)[0]
+		g.tree.Prune()
+	}
 	return nil
 }
 
@@ -79,15 +85,29 @@ func (t *Tree) fold(sides []*side, v View) error {
 		if s.merged == nil {
 			continue
 		}
-		capacity = max(capacity, s.merged.tree.Len())
+		for _, g := range s.merged.groups {
+			capacity += g.tree.Len()
+		}
 		if t.Type = cmp.Or(t.Type, s.typ); t.Type.Sample != s.typ.Sample {
 			return fmt.Errorf("%s cannot be compared with %s: %w", t.Type, s.typ, profile.ErrInvalid)
 		}
 	}
 	made := newTrie(newFrameTable(v.Frames), capacity)
 	for column, s := range sides {
-		if s.merged != nil {
-			newFolder(made, s.sieve).fold(s.merged.tree, column, 0)
+		if s.merged == nil {
+			continue
+		}
+		f := newFolder(made, s.sieve)
+		for _, g := range s.merged.groups {
+			if g.tree.Len() == 1 && g.tree.Self[0][0] == 0 {
+				continue
+			}
+			root := uint32(0)
+			if len(v.Labels) > 0 {
+				frame := Frame{Name: g.labels.String(), Kind: LabelFrame, Labels: g.labels}
+				root = made.child(0, made.table.number(&frame))
+			}
+			f.fold(g.tree, column, root)
 		}
 	}
 	made.emit(t, len(sides) > 1)

@@ -35,11 +35,20 @@ func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.C
 	return err
 }
 
-// wants says whether a profile of a pprof block is asked for.
-func (r *run) wants(e *pprofblock.Entry) bool {
+// wants says whether a profile of a pprof block is asked for, or may be: samples says
+// that its samples may have the labels which it lacks.
+func (r *run) wants(e *pprofblock.Entry, samples bool) bool {
 	ms := e.MinTime.UnixMilli()
-	return ceilMillis(r.within.From) <= ms && ms < ceilMillis(r.within.To) &&
-		r.req.Selector.Matches(e.Labels) && slices.ContainsFunc(e.Types(), r.req.Selector.Type.Matches)
+	if ms < ceilMillis(r.within.From) || ms >= ceilMillis(r.within.To) || !slices.ContainsFunc(e.Types(), r.req.Selector.Type.Matches) {
+		return false
+	}
+	for _, m := range r.req.Selector.Matchers {
+		v := e.Labels.Get(m.Name)
+		if !m.Matches(v) && (v != "" || !samples || isServiceLabel(m.Name)) {
+			return false
+		}
+	}
+	return true
 }
 
 // decodeL0s makes parts of the profiles in pprof blocks that are asked for. Blocks are
@@ -103,7 +112,7 @@ func (d *decoder) add(ctx context.Context, key string, rd *pprofblock.Reader) er
 			return err
 		}
 		e := &rd.Manifest().Profiles[i]
-		if !d.wants(e) {
+		if !d.wants(e, true) {
 			continue
 		}
 		body, err := rd.Profile(i)
@@ -160,6 +169,10 @@ func (d *decoder) finish(ctx context.Context, window int64) error {
 	if err != nil {
 		return err
 	}
-	d.parts = append(d.parts, &part{blk: blk, series: matchSeries(blk, d.req.Selector)})
+	p := &part{}
+	if err := d.match(ctx, p, blk); err != nil {
+		return err
+	}
+	d.parts = append(d.parts, p)
 	return d.reserve(int64(b.Len()), "the profiles of the last minutes")
 }

@@ -98,7 +98,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 	}
 	return r.eachL0(ctx, p.l0s, func(_ context.Context, _ string, rd *pprofblock.Reader) error {
 		for i := range rd.Manifest().Profiles {
-			if e := &rd.Manifest().Profiles[i]; r.wants(e) {
+			if e := &rd.Manifest().Profiles[i]; r.wants(e, false) {
 				visit(e.Labels, e.Types())
 			}
 		}

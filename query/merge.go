@@ -11,12 +11,16 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/block/arrowblock"
+	"github.com/coldframe/coldframe/profile"
 )
 
 // merged is the samples of all chosen profiles, equal ones added up.
 type merged struct {
 	sym  *arrowblock.Symbols
 	tree *arrowblock.Tree // samples without labels, one column for each chosen sample type
+
+	// When the run groups by labels: what tree would be, for each group.
+	groups []labelGroup
 
 	// Samples with labels, when they were asked for. A node of a labelled sample is in
 	// tree, but Prune was not called.
@@ -28,6 +32,12 @@ type merged struct {
 type labelledKey struct {
 	set  int    // in merged.sets
 	node uint32 // in merged.tree
+}
+
+// labelGroup is the samples of which the labels grouped by are these.
+type labelGroup struct {
+	labels profile.Labels
+	tree   *arrowblock.Tree
 }
 
 // labelSets numbers sets of sample labels across blocks.
@@ -45,10 +55,14 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 	var mu sync.Mutex
 	var trees []*arrowblock.Tree
 	var labelled []*share
+	grouped := map[int][]*arrowblock.Tree{}
 	sound, err := r.eachShared(ctx, s.parts, c, full, func(ctx context.Context, p *part) error {
 		shares, err := r.readPart(ctx, p, c, m.sym, full)
 		if err != nil {
 			return err
+		}
+		if len(r.by) > 0 {
+			return r.addGroups(&mu, grouped, shares)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -68,6 +82,10 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 	if len(trees) == 0 {
 		trees = append(trees, arrowblock.NewTree(&arrowblock.Stacks{Depth: []uint16{0}, Frame: []arrowblock.FrameID{0}}, len(c.samples)))
 	}
+	for n, trees := range grouped {
+		m.groups = append(m.groups, labelGroup{r.groups.labels[n], arrowblock.Merge(m.sym, trees...)})
+	}
+	slices.SortFunc(m.groups, func(a, b labelGroup) int { return a.labels.Compare(b.labels) })
 	m.tree = arrowblock.Merge(m.sym, trees...)
 	if len(labelled) > 0 {
 		m.addLabelled(labelled)
@@ -75,10 +93,28 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 	return m, nil
 }
 
+// addGroups adds the trees of some shares to those of their groups.
+func (r *run) addGroups(mu *sync.Mutex, grouped map[int][]*arrowblock.Tree, shares []*share) error {
+	for _, sh := range shares {
+		trees, err := r.trees(sh)
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		for group, tree := range trees {
+			grouped[group] = append(grouped[group], tree)
+		}
+		mu.Unlock()
+	}
+	return nil
+}
+
 // share is what one service in one block adds to an answer.
 type share struct {
 	nodes    arrowblock.Span // of the block
 	tree     *arrowblock.Tree
+	group    int             // whose values are in tree
+	sums     map[int]*sparse // of the other groups
 	labelled []labelledRow
 	sets     [][]arrowblock.SampleLabel // of the block
 }
@@ -96,6 +132,9 @@ const nodeBytes = 6 + 24
 // readPart reads the rows of a part's picks, the stacks of their services, and if full
 // the block's headers, all at once.
 func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.Symbols, full bool) ([]*share, error) {
+	if err := r.classify(p); err != nil {
+		return nil, err
+	}
 	services := p.services()
 	shares := make([]*share, len(services))
 	for i, service := range services {
@@ -153,18 +192,32 @@ func (p *part) services() []int {
 // readRows adds the rows of a pick's profiles to the shares of their services.
 func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services []int, shares []*share, withLabels bool) error {
 	spans, owners := p.rowSpans(k, services)
-	wanted := arrowblock.Columns{Labels: withLabels}
+	wanted := arrowblock.Columns{Labels: withLabels || slices.ContainsFunc(p.classes, func(c rowClass) bool { return !c.plain() })}
 	for _, column := range columns {
 		if column >= 0 {
 			wanted.Values = append(wanted.Values, column)
 		}
 	}
-	var sets [][]arrowblock.SampleLabel
 	for rows, err := range p.blk.Rows(ctx, k.group, spans, wanted) {
 		if err != nil {
 			return err
 		}
-		sh := shares[owners[rows.Span]]
+		owner := owners[rows.Span]
+		sh, class := shares[owner.share], &p.classes[owner.class]
+		group, err := class.group, error(nil)
+		if rows.Labels == nil && !class.plain() {
+			if group, err = r.groupOf(p, class, 0); err != nil {
+				return err
+			}
+		}
+		if group == rejected {
+			continue
+		}
+		if group >= 0 {
+			if err := r.turnTo(sh, group); err != nil {
+				return err
+			}
+		}
 		if rows.Labels == nil {
 			for i, column := range columns {
 				if column < 0 {
@@ -176,42 +229,49 @@ func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services [
 			}
 			continue
 		}
-		if sets == nil {
-			if sets, err = p.blk.SampleLabels(ctx); err != nil {
+		if p.sets == nil {
+			if p.sets, err = p.blk.SampleLabels(ctx); err != nil {
 				return err
 			}
 		}
-		sh.sets = sets
-		if err := r.addRows(sh, rows, columns); err != nil {
+		sh.sets = p.sets
+		if err := r.addRows(p, sh, class, rows, columns, withLabels); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// rowSpans are the rows of a pick's profiles, joined where they adjoin within a
-// service, and for each span the position of its service among services.
-func (p *part) rowSpans(k pick, services []int) (spans []arrowblock.Span, owners []int) {
+// owner is whose a span of rows is: the position of a share, and the number of a class.
+type owner struct{ share, class int }
+
+// rowSpans are the rows of a pick's profiles, joined where they adjoin and are of one
+// owner. A share's position is that of its service among services.
+func (p *part) rowSpans(k pick, services []int) (spans []arrowblock.Span, owners []owner) {
 	series := p.blk.Series()
 	for _, row := range k.chosen {
 		span := arrowblock.Span{From: k.totals.FirstRow[row], To: k.totals.FirstRow[row+1]}
 		if span.From == span.To {
 			continue
 		}
-		owner, _ := slices.BinarySearch(services, series[k.totals.Series[row]].Service)
-		if n := len(spans); n > 0 && spans[n-1].To == span.From && owners[n-1] == owner {
+		number := k.totals.Series[row]
+		share, _ := slices.BinarySearch(services, series[number].Service)
+		of := owner{share, p.classOf[number]}
+		if n := len(spans); n > 0 && spans[n-1].To == span.From && owners[n-1] == of {
 			spans[n-1].To = span.To
 			continue
 		}
-		spans, owners = append(spans, span), append(owners, owner)
+		spans, owners = append(spans, span), append(owners, of)
 	}
 	return spans, owners
 }
 
-// addRows adds rows of which some have labels.
-func (r *run) addRows(sh *share, rows *arrowblock.Rows, columns []int) error {
-	if err := r.reserve(int64(rows.Len())*int64(32+8*len(columns)), "the samples with labels"); err != nil {
-		return err
+// addRows adds rows of which some have labels. keep tells these apart in the answer.
+func (r *run) addRows(p *part, sh *share, class *rowClass, rows *arrowblock.Rows, columns []int, keep bool) error {
+	if keep || !class.plain() {
+		if err := r.reserve(int64(rows.Len())*int64(32+8*len(columns)), "the samples with labels"); err != nil {
+			return err
+		}
 	}
 	values := make([][]int64, len(columns))
 	for i, column := range columns {
@@ -229,7 +289,22 @@ func (r *run) addRows(sh *share, rows *arrowblock.Rows, columns []int) error {
 		if int(rows.Labels[j]) >= len(sh.sets) {
 			return fmt.Errorf("a row has label set %d of %d: %w", rows.Labels[j], len(sh.sets), block.ErrCorrupt)
 		}
-		if rows.Labels[j] == 0 {
+		group := class.group
+		if !class.plain() {
+			var err error
+			if group, err = r.groupOf(p, class, rows.Labels[j]); err != nil {
+				return err
+			}
+		}
+		switch {
+		case group == rejected:
+			continue
+		case group != sh.group:
+			for i := range values {
+				sh.sumOf(group).add(uint32(node), i, values[i][j])
+			}
+			continue
+		case rows.Labels[j] == 0 || !keep:
 			for i := range values {
 				sh.tree.Self[i][node] += values[i][j]
 			}

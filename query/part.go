@@ -22,6 +22,11 @@ type part struct {
 	picks  []pick
 
 	headers []arrowblock.Header // of the block, once they were read
+
+	samples map[string]bool            // names that the query looks at and that samples of the block have
+	sets    [][]arrowblock.SampleLabel // of the block, once they were read
+	classes []rowClass
+	classOf map[uint32]int // by series
 }
 
 // pick is what was chosen of a group: some of the profiles of its totals.
@@ -59,9 +64,18 @@ func (r *run) openBlock(ctx context.Context, p *part) error {
 		}
 		r.indexes.put(p.key, blk, blk.SizeBytes())
 	}
+	if err := r.reserve(blk.SizeBytes(), "the blocks' indexes"); err != nil {
+		return err
+	}
+	return r.match(ctx, p, blk)
+}
+
+// match finds the series that are asked for in a part's open block.
+func (r *run) match(ctx context.Context, p *part, blk *arrowblock.Block) (err error) {
 	p.blk = blk
-	p.series = matchSeries(blk, r.req.Selector)
-	return r.reserve(blk.SizeBytes(), "the blocks' indexes")
+	p.samples, p.sets, err = r.sampleNames(ctx, blk)
+	p.series = matchSeries(blk, r.req.Selector, p.samples)
+	return err
 }
 
 // matchSeries finds the series that a selector matches, by type and labels.
@@ -69,13 +83,15 @@ func (r *run) openBlock(ctx context.Context, p *part) error {
 // Matchers that an absent label does not satisfy are looked up in the postings, a
 // regular expression being tried once for each value; the others are tried for each
 // series that is left.
-func matchSeries(blk *arrowblock.Block, sel profile.Selector) []uint32 {
+//
+// Of ofSamples, names of labels that samples have, a series that lacks one is left to its samples.
+func matchSeries(blk *arrowblock.Block, sel profile.Selector, ofSamples map[string]bool) []uint32 {
 	all := blk.Series()
 	var found []uint32
 	var rest profile.Selector
 	narrowed := false
 	for _, m := range sel.Matchers {
-		if m.Matches("") {
+		if m.Matches("") || ofSamples[m.Name] {
 			rest.Matchers = append(rest.Matchers, m)
 			continue
 		}
@@ -96,7 +112,10 @@ func matchSeries(blk *arrowblock.Block, sel profile.Selector) []uint32 {
 		wanted[i] = slices.ContainsFunc(g.Types(), sel.Type.Matches)
 	}
 	return slices.DeleteFunc(found, func(s uint32) bool {
-		return !wanted[all[s].Group] || !rest.Matches(all[s].Labels)
+		return !wanted[all[s].Group] || slices.ContainsFunc(rest.Matchers, func(m *profile.Matcher) bool {
+			v := all[s].Labels.Get(m.Name)
+			return !m.Matches(v) && (v != "" || !ofSamples[m.Name])
+		})
 	})
 }
 

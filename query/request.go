@@ -109,9 +109,6 @@ func (req *TreeRequest) validate() error {
 }
 
 func (v *View) validate() error {
-	if len(v.Labels) > 0 {
-		return fmt.Errorf("group by %s: trees are not grouped by labels yet: %w", strings.Join(v.Labels, ", "), profile.ErrInvalid)
-	}
 	if len(v.Labels) > maxGroupLabels {
 		return fmt.Errorf("group by %d labels: at most %d are allowed: %w", len(v.Labels), maxGroupLabels, profile.ErrInvalid)
 	}

@@ -23,6 +23,8 @@ type run struct {
 	*ledger
 	req    Request
 	within profile.TimeRange // the request's, less what retention hides
+	by     []string          // names of labels to group by
+	groups grouping
 }
 
 // ledger is what the sides of a query share: what is live, and what became of it.

@@ -80,3 +80,12 @@ func (in *inbox) labelsOf(labels []profile.SampleLabel) uint32 {
 	in.labelSet = in.b.labels.intern(list)
 	return in.labelSet
 }
+
+// NumSampleLabels is how many sets SampleLabels has, the empty one included.
+func (b *Block) NumSampleLabels() int {
+	s, err := b.named(sampleLabelsName)
+	if err != nil { // Open has seen that it is there
+		return 1
+	}
+	return s.rows
+}
