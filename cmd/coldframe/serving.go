@@ -94,7 +94,7 @@ func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
 
 // addPush adds the endpoints that clients push to.
 func (p *process) addPush(up *upload.Uploader) {
-	p.server.Handle("POST /api/v1/push", http.HandlerFunc(push.New(up).ServePush))
+	push.New(up, push.Config{Observer: observePush(p.metrics)}).Routes(p.server.Handle)
 }
 
 // addScrape scrapes the jobs until the end.
