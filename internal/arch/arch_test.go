@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
 	"ingest/push/folded": 2, "ingest/push/otlp": 2, "ingest/push/parca": 2, "ingest/push/jfr": 2,
 	"ingest/push/perf": 3,
-	"ingest/scrape": 3, "ingest/push": 3, "compactor": 3, "query": 3, "agent": 3,
+	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "agent": 3,
 	"cmd/coldframe": 4,
 }
 
@@ -62,12 +62,12 @@ var doors = map[string][]string{
 	"github.com/ianlancetaylor/demangle":             {"agent/symbols"},
 	"github.com/ulikunitz/xz":                        {"agent/symbols"},
 	"github.com/prometheus/prometheus/model/relabel": {"agent"},
-	"k8s.io/":                                        {"agent/kubernetes"},
-	"connectrpc.com/connect":                         {"serve", "query", "ingest/push", "cmd/coldframe"},
-	"github.com/grafana/pyroscope/api":               {"query", "ingest/push", "ingest/push/jfr"},
-	"github.com/grafana/jfr-parser":                  {"ingest/push/jfr"},
-	"github.com/hashicorp/memberlist":                {"query/cluster"},
-	"github.com/bufbuild/protocompile":               {}, // generates api; in no product
+	"k8s.io/":                          {"agent/kubernetes"},
+	"connectrpc.com/connect":           {"serve", "query", "ingest/push", "cmd/coldframe"},
+	"github.com/grafana/pyroscope/api": {"query", "ingest/push", "ingest/push/jfr"},
+	"github.com/grafana/jfr-parser":    {"ingest/push/jfr"},
+	"github.com/hashicorp/memberlist":  {"query/cluster"},
+	"github.com/bufbuild/protocompile": {}, // generates api; in no product
 }
 
 type pkg struct {
