@@ -63,7 +63,6 @@ var doors = map[string][]string{
 	"github.com/ulikunitz/xz":                        {"agent/symbols"},
 	"github.com/prometheus/prometheus/model/relabel": {"agent"},
 	"k8s.io/":                          {"agent/kubernetes"},
-	"connectrpc.com/connect":           {"serve", "query", "ingest/push", "cmd/coldframe"},
 	"github.com/grafana/pyroscope/api": {"query", "ingest/push", "ingest/push/jfr"},
 	"github.com/grafana/jfr-parser":    {"ingest/push/jfr"},
 	"github.com/hashicorp/memberlist":  {"query/cluster"},
