@@ -262,6 +262,7 @@ type queryCmd struct {
 	MaxBlocks   int           `default:"10000" help:"How many objects one query may read."`
 	MemoryBytes int64         `default:"1073741824" help:"How much memory one query may take; more is refused with what to narrow."`
 
+	clusterFlags
 	bucketFlag
 }
 
@@ -275,7 +276,12 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	p.addQuery(query.Config{Timeout: c.Timeout, MaxBlocks: c.MaxBlocks, MemoryBytes: c.MemoryBytes})
+	cfg := query.Config{Timeout: c.Timeout, MaxBlocks: c.MaxBlocks, MemoryBytes: c.MemoryBytes}
+	open, err := p.addCluster(&c.clusterFlags, &cfg)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
+	open(p.addQuery(cfg))
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }

@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
 	"ingest/push/folded": 2, "ingest/push/otlp": 2, "ingest/push/parca": 2, "ingest/push/jfr": 2,
 	"ingest/push/perf": 3,
-	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "agent": 3,
+	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "agent": 3,
 	"cmd/coldframe": 4,
 }
 
@@ -38,6 +38,7 @@ var floors = map[string]int{
 var below = map[string][]string{
 	"block/pprofblock": {"block"},
 	"block/arrowblock": {"block"},
+	"query/cluster":    {"query"},       // parts of queries go from member to member
 	"bpf":              {"bpf/ehframe"}, // its tables are what the other reads
 
 	"api/parca/query/v1alpha1":  {"api/parca/profilestore/v1alpha1", "api/parca/metastore/v1alpha1"},
