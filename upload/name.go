@@ -14,8 +14,8 @@ func nameOf(sampleTypes []profile.ValueType, period profile.ValueType) string {
 		switch t.Type {
 		case "cpu":
 			return "process_cpu"
-		case "wall":
-			return "wall"
+		case "wall", "off_cpu":
+			return t.Type
 		case "alloc_objects", "alloc_space", "inuse_objects", "inuse_space":
 			return "memory"
 		case "goroutine", "goroutines":

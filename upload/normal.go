@@ -30,19 +30,21 @@ var units = map[string]unit{
 }
 
 // kinds are the words for sample types that clients use beside the usual ones, with the
-// usual unit to which they belong: Node's heap profiles, Node's and .NET's samples.
+// usual unit to which they belong: Node's heap profiles, Node's samples, .NET's types, OpenTelemetry's allocations.
 var kinds = map[profile.ValueType]string{
-	{Type: "sample", Unit: "count"}:          "samples",
-	{Type: "objects", Unit: "count"}:         "inuse_objects",
-	{Type: "space", Unit: "bytes"}:           "inuse_space",
-	{Type: "alloc-objects", Unit: "count"}:   "alloc_objects",
-	{Type: "alloc-space", Unit: "bytes"}:     "alloc_space",
-	{Type: "alloc-samples", Unit: "count"}:   "alloc_objects",
-	{Type: "alloc-size", Unit: "bytes"}:      "alloc_space",
-	{Type: "inuse-objects", Unit: "count"}:   "inuse_objects",
-	{Type: "inuse-space", Unit: "bytes"}:     "inuse_space",
-	{Type: "lock-count", Unit: "count"}:      "contentions",
-	{Type: "lock-time", Unit: "nanoseconds"}: "delay",
+	{Type: "sample", Unit: "count"}:            "samples",
+	{Type: "objects", Unit: "count"}:           "inuse_objects",
+	{Type: "space", Unit: "bytes"}:             "inuse_space",
+	{Type: "alloc-objects", Unit: "count"}:     "alloc_objects",
+	{Type: "alloc-space", Unit: "bytes"}:       "alloc_space",
+	{Type: "alloc-samples", Unit: "count"}:     "alloc_objects",
+	{Type: "alloc-size", Unit: "bytes"}:        "alloc_space",
+	{Type: "allocated_objects", Unit: "count"}: "alloc_objects",
+	{Type: "allocated_space", Unit: "bytes"}:   "alloc_space",
+	{Type: "inuse-objects", Unit: "count"}:     "inuse_objects",
+	{Type: "inuse-space", Unit: "bytes"}:       "inuse_space",
+	{Type: "lock-count", Unit: "count"}:        "contentions",
+	{Type: "lock-time", Unit: "nanoseconds"}:   "delay",
 }
 
 // usual gives the usual words for what a sample counts, and by what its values are to

@@ -86,6 +86,8 @@ func (rc *Receiver) Routes(handle func(pattern string, h http.Handler)) {
 	plain("POST /api/v1/push", protocolPprof, rc.servePush)
 	plain("POST /ingest", protocolIngest, rc.serveIngest)
 	handle("POST "+pyroscopePush, rc.receive(protocolPyroscope, unary(rc, pyroscopePush, rc.pushPyroscope)))
+	handle("POST "+otlpExport, rc.receive(protocolOTLP, unary(rc, otlpExport, rc.exportOTLP)))
+	handle("POST "+otlpHTTP, rc.receive(protocolOTLP, http.HandlerFunc(rc.serveOTLP)))
 	handle("GET /api/v1/agents", http.HandlerFunc(rc.serveAgents))
 }
 

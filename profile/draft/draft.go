@@ -92,6 +92,14 @@ type Label struct {
 	Unit     string
 }
 
+// Profile is a profile that a reader of another format has put together, with its series.
+type Profile struct {
+	Name   string // "": by what it measures
+	Labels profile.Labels
+	Body   []byte    // of Encode
+	Time   time.Time // as in Body; zero: not said
+}
+
 type location struct {
 	mapping          MappingRef
 	address          uint64
