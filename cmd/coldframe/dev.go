@@ -65,8 +65,11 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })
 	self := selfAddress(p.server.Addr())
-	p.addScrape(up, append([]scrape.Job{scrape.Self(self)}, cfg.Jobs...))
-	if err := c.addMachine(p, up); err != nil {
+	err = p.addScrape(up, scraping{file: c.ConfigPath, config: cfg, also: []scrape.Job{scrape.Self(self)}})
+	if err == nil {
+		err = c.addMachine(p, up)
+	}
+	if err != nil {
 		return errors.Join(err, p.close())
 	}
 	p.roles.Go(func() error { return runSelfTest(p) })
@@ -183,86 +186,12 @@ Targets of your own: --config-path parca.yaml
 `, url, c.Data)
 }
 
-// readScrapeConfig reads a parca.yaml; no file is an empty one.
-func readScrapeConfig(file string) (scrape.Config, error) {
-	if file == "" {
-		return scrape.Config{}, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return scrape.Config{}, usage(fmt.Errorf("--config-path: %w", err))
-	}
-	cfg, err := scrape.ParseConfig(file, text)
-	if err != nil {
-		return scrape.Config{}, usage(err)
-	}
-	return cfg, nil
-}
-
-type ingestCmd struct {
-	ConfigPath  string        `placeholder:"FILE" help:"Targets to scrape: a parca.yaml. Its object_storage is used when --bucket-config is not given."`
-	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to receive pushes."`
-	Window      time.Duration `default:"60s" help:"How long scrapes are gathered into one block. Shorter: seen earlier, and more requests to pay for."`
-	Shards      int           `placeholder:"N" help:"How many shards the tenants have, if not as many as --tenant's settings say, else 1. One for about 300 hosts."`
-	SpoolDir    string        `placeholder:"DIR" help:"Keep blocks here while the bucket is away; they survive a restart."`
-	SpoolBytes  int64         `default:"1073741824" help:"How many bytes the spool may take."`
-	CheckConfig string        `placeholder:"FILE" help:"Check this configuration and exit."`
-
-	bucketFlag
-}
-
-// Run is the command.
-func (c *ingestCmd) Run(ctx context.Context, g *globals) error {
-	if c.CheckConfig != "" {
-		cfg, err := readScrapeConfig(c.CheckConfig)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(g.out, "%s: %d jobs\n", c.CheckConfig, len(cfg.Jobs))
-		return nil
-	}
-	cfg, err := readScrapeConfig(c.ConfigPath)
-	if err != nil {
-		return err
-	}
-	if cfg.ObjectStorage != nil {
-		if c.BucketConfig == "" {
-			c.BucketConfig = string(cfg.ObjectStorage)
-		} else {
-			g.log.Warn("--bucket-config is used; object_storage of the configuration is ignored", "file", c.ConfigPath)
-		}
-	}
-	bkt, err := c.open(ctx, g)
-	if err != nil {
-		return err
-	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
-	if err != nil {
-		return err
-	}
-	shards, err := shardsOf(ctx, p.cat, g.tenant, c.Shards)
-	if err != nil {
-		return errors.Join(err, p.close())
-	}
-	up, err := p.addUpload(upload.Config{
-		Agent: agentID("ingest"), Window: c.Window, Shards: shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, MaxAge: maxAgeOf(ctx, p.cat),
-	})
-	if err != nil {
-		return err
-	}
-	p.addPush(up)
-	p.addScrape(up, cfg.Jobs)
-	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name(), "jobs", len(cfg.Jobs))
-	return p.wait()
-}
-
 type queryCmd struct {
 	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
 	Timeout     time.Duration `default:"60s" help:"How long one query may take."`
 	MaxBlocks   int           `default:"10000" help:"How many objects one query may read."`
 	MemoryBytes int64         `default:"1073741824" help:"How much memory one query may take; more is refused with what to narrow."`
 
-	clusterFlags
 	bucketFlag
 }
 
@@ -276,12 +205,7 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	cfg := query.Config{Timeout: c.Timeout, MaxBlocks: c.MaxBlocks, MemoryBytes: c.MemoryBytes}
-	open, err := p.addCluster(&c.clusterFlags, &cfg)
-	if err != nil {
-		return errors.Join(err, p.close())
-	}
-	open(p.addQuery(cfg))
+	p.addQuery(query.Config{Timeout: c.Timeout, MaxBlocks: c.MaxBlocks, MemoryBytes: c.MemoryBytes})
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/compactor"
 	"github.com/coldframe/coldframe/ingest/push"
-	"github.com/coldframe/coldframe/ingest/scrape"
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/serve"
 	"github.com/coldframe/coldframe/upload"
@@ -31,6 +29,7 @@ type process struct {
 	roles   *errgroup.Group
 	ctx     context.Context // ends when a role fails or the command is told to stop
 	closing []func(context.Context) error
+	follows *follows // nil until a file is followed
 }
 
 // start takes the port first: of two processes with one port the second says so
@@ -94,13 +93,7 @@ func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
 
 // addPush adds the endpoints that clients push to.
 func (p *process) addPush(up *upload.Uploader) {
-	push.New(up, push.Config{Observer: observePush(p.metrics)}).Routes(p.server.Handle)
-}
-
-// addScrape scrapes the jobs until the end.
-func (p *process) addScrape(up *upload.Uploader, jobs []scrape.Job) {
-	scraper := scrape.New(up, p.g.tenant, observeScrape(p.metrics, p.g.log))
-	p.roles.Go(func() error { return scraper.Run(p.ctx, jobs) })
+	p.server.Handle("POST /api/v1/push", http.HandlerFunc(push.New(up).ServePush))
 }
 
 // addCompact compacts until the end.
@@ -119,24 +112,6 @@ GET  /api/v1/flamegraph, top, series, types, labels, label/NAME/values
 POST /api/v1/push?job=api                                a pprof
 GET  /metrics  /-/healthy  /-/ready  /debug/pprof/
 `)
-}
-
-func observeScrape(reg *prometheus.Registry, log *slog.Logger) scrape.Observer {
-	scrapes := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "coldframe_scrapes_total", Help: "Scrapes by job, profile and outcome (up, down).",
-	}, []string{"job", "profile", "health"})
-	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "coldframe_scrape_duration_seconds", Help: "How long scrapes took, the seconds of delta profiles included.",
-		Buckets: []float64{.01, .05, .1, .5, 1, 5, 10, 15, 30, 60},
-	}, []string{"job", "profile"})
-	reg.MustRegister(scrapes, seconds)
-	return scrape.Observer{Scraped: func(s scrape.Status) {
-		scrapes.WithLabelValues(s.Job, s.Name, string(s.Health)).Inc()
-		seconds.WithLabelValues(s.Job, s.Name).Observe(s.Duration.Seconds())
-		if s.Err != nil {
-			log.Warn("scrape failed", "job", s.Job, "profile", s.Name, "err", s.Err)
-		}
-	}}
 }
 
 func observeQuery(reg *prometheus.Registry) query.Observer {

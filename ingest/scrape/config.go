@@ -5,29 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
-	"path"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
+	"path/filepath"
 	"time"
 
+	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/model/relabel"
 	"gopkg.in/yaml.v3"
 
 	"github.com/coldframe/coldframe/profile"
 )
 
-// Config is what to scrape: the scrape_configs of a parca.yaml.
+// Config is a parca.yaml: what to scrape.
 type Config struct {
 	Jobs []Job
+	// External are labels of every series that has no label of that name itself.
+	External profile.Labels
 	// ObjectStorage is the file's object_storage.bucket as YAML, nil without one.
 	ObjectStorage []byte
 }
 
-// Job is one scrape config: targets that are asked alike.
+// Job is one scrape config: targets that are found and asked alike.
 type Job struct {
 	Name      string
 	Interval  time.Duration // between two scrapes of a profile; default 10 s
@@ -35,186 +35,195 @@ type Job struct {
 	Scheme    string        // http or https; default http
 	Params    url.Values    // sent with every request
 	Endpoints []Endpoint    // what each target is asked for, sorted by name
-	Static    []StaticGroup // the targets
+	Relabel   []*relabel.Config
+	Discovery discovery.Configs // static_configs and all *_sd_configs
+	Client    config.HTTPClientConfig
 
 	// First is how long the first profile of a delta endpoint lasts when the job
 	// starts; 0: as long as every other. It lets a new target be seen early.
 	First time.Duration
-}
 
-// StaticGroup is a list of host:port addresses with labels of their own.
-type StaticGroup struct {
-	Addresses []string
-	Labels    profile.Labels
-}
-
-// Endpoint is one profile that a target offers.
-type Endpoint struct {
-	Name    string              // the profile's name: "process_cpu"
-	Path    string              // with the job's path_prefix
-	Seconds int                 // for how long a delta profile is taken; 0: not a delta profile
-	Keep    []profile.ValueType // sample types to keep; empty: all
-}
-
-// defaultEndpoints are Parca's: what net/http/pprof offers.
-var defaultEndpoints = map[string]endpointYAML{
-	"memory":      {Path: "/debug/pprof/allocs"},
-	"block":       {Path: "/debug/pprof/block"},
-	"goroutine":   {Path: "/debug/pprof/goroutine"},
-	"mutex":       {Path: "/debug/pprof/mutex"},
-	"process_cpu": {Path: "/debug/pprof/profile", Delta: ptr(true)},
+	text string // what it was read from; jobs of one text are the same
 }
 
 const defaultInterval = 10 * time.Second
 
-func ptr[T any](v T) *T { return &v }
-
 type fileYAML struct {
-	ObjectStorage struct {
+	ObjectStorage *struct {
 		Bucket yaml.Node `yaml:"bucket"`
 	} `yaml:"object_storage"`
-	ScrapeConfigs []jobYAML `yaml:"scrape_configs"`
+	ExternalLabels map[string]string `yaml:"external_labels"`
+	ScrapeConfigs  []jobYAML         `yaml:"scrape_configs"`
 }
 
+// jobYAML is a scrape config as it is written. Its fields must be exported for
+// discovery, which adds the keys of all kinds of discovery to them.
 type jobYAML struct {
-	JobName         string     `yaml:"job_name"`
-	ScrapeInterval  string     `yaml:"scrape_interval"`
-	ScrapeTimeout   string     `yaml:"scrape_timeout"`
-	Scheme          string     `yaml:"scheme"`
-	Params          url.Values `yaml:"params"`
-	ProfilingConfig struct {
-		PathPrefix  string                  `yaml:"path_prefix"`
-		PprofConfig map[string]endpointYAML `yaml:"pprof_config"`
-	} `yaml:"profiling_config"`
-	StaticConfigs []struct {
-		Targets []string          `yaml:"targets"`
-		Labels  map[string]string `yaml:"labels"`
-	} `yaml:"static_configs"`
+	JobName             string                  `yaml:"job_name"`
+	ScrapeInterval      string                  `yaml:"scrape_interval"`
+	ScrapeTimeout       string                  `yaml:"scrape_timeout"`
+	Scheme              string                  `yaml:"scheme"`
+	Params              url.Values              `yaml:"params"`
+	NormalizedAddresses bool                    `yaml:"normalized_addresses"` // says what is so anyway
+	ProfilingConfig     profilingYAML           `yaml:"profiling_config"`
+	RelabelConfigs      []*relabel.Config       `yaml:"relabel_configs"`
+	Client              config.HTTPClientConfig `yaml:",inline"`
+	Discovery           discovery.Configs       `yaml:"-"`
 }
 
-type endpointYAML struct {
-	Enabled        *bool  `yaml:"enabled"`
-	Path           string `yaml:"path"`
-	Delta          *bool  `yaml:"delta"`
-	Seconds        int    `yaml:"seconds"`
-	KeepSampleType []struct {
-		Type string `yaml:"type"`
-		Unit string `yaml:"unit"`
-	} `yaml:"keep_sample_type"`
+// UnmarshalYAML implements the interface by which Prometheus' packages read YAML.
+func (y *jobYAML) UnmarshalYAML(unmarshal func(any) error) error {
+	*y = jobYAML{Client: config.DefaultHTTPClientConfig}
+	return discovery.UnmarshalYAMLWithInlineConfigs(y, unmarshal)
 }
 
-// ParseConfig reads a parca.yaml. file names it in errors, each of which is one
-// line: file, line, key and reason. Durations are Prometheus' ("10s", "1m30s").
+// ParseConfig reads a parca.yaml. file names it in errors, each of which is one line:
+// file, line, key and reason; paths in it are relative to file's folder. Durations are
+// Prometheus' ("10s", "1m30s"). Keys that are not known are errors.
 //
 // It differs from Parca where Parca surprises: an entry of pprof_config that names
 // a default profile changes only what it says (in Parca, giving process_cpu another
-// path turns delta off), an entry without enabled is enabled, and scrape_timeout
-// may be shorter than scrape_interval.
+// path turns delta off), an entry without enabled is enabled, one whose path ends in
+// /profile or /fgprof is a delta profile unless it says otherwise, and redirects and
+// HTTP/2 are on, as in Prometheus.
 func ParseConfig(file string, text []byte) (Config, error) {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return Config{}, decodeError(file, nil, err)
+	}
 	var y fileYAML
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&y); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, yamlError(file, text, err)
+		return Config{}, decodeError(file, &root, err)
 	}
-	var c Config
-	if !y.ObjectStorage.Bucket.IsZero() {
-		var err error
+	c, err := y.config(filepath.Dir(file), &root)
+	if err != nil {
+		return Config{}, located(file, &root, err)
+	}
+	return c, nil
+}
+
+func (y *fileYAML) config(dir string, root *yaml.Node) (c Config, err error) {
+	if y.ObjectStorage != nil {
+		if y.ObjectStorage.Bucket.IsZero() {
+			return c, at(errors.New("bucket is missing"), "object_storage")
+		}
 		if c.ObjectStorage, err = yaml.Marshal(&y.ObjectStorage.Bucket); err != nil {
-			return Config{}, fmt.Errorf("%s: object_storage.bucket: %w", file, err)
+			return c, at(err, "object_storage", "bucket")
 		}
 	}
-	var lines struct {
-		ScrapeConfigs []yaml.Node `yaml:"scrape_configs"`
+	if c.External, err = profile.LabelsFromMap(y.ExternalLabels); err != nil {
+		return c, at(err, "external_labels")
 	}
-	if err := yaml.Unmarshal(text, &lines); err != nil {
-		return Config{}, yamlError(file, text, err)
-	}
-	seen := map[string]int{}
-	for i, jy := range y.ScrapeConfigs {
-		line := lines.ScrapeConfigs[i].Line
-		job, err := jy.job()
+	lines := map[string]int{}
+	for i := range y.ScrapeConfigs {
+		job, err := y.ScrapeConfigs[i].job(dir)
 		if err != nil {
-			return Config{}, fmt.Errorf("%s:%d: scrape_configs[%d]: %w: %w", file, line, i, err, profile.ErrInvalid)
+			return c, at(err, "scrape_configs", i)
 		}
-		if first, twice := seen[job.Name]; twice {
-			return Config{}, fmt.Errorf("%s:%d: scrape_configs[%d].job_name: %q is also the name of the job in line %d: %w", file, line, i, job.Name, first, profile.ErrInvalid)
+		node, _ := find(root, []any{"scrape_configs", i})
+		if first, twice := lines[job.Name]; twice {
+			return c, at(fmt.Errorf("duplicate job_name found in scrape configs: %s (first in line %d)", job.Name, first), "scrape_configs", i, "job_name")
 		}
-		seen[job.Name] = line
+		lines[job.Name] = node.Line
+		written, err := yaml.Marshal(node)
+		if err != nil {
+			return c, at(err, "scrape_configs", i)
+		}
+		job.text = dir + "\n" + string(written)
 		c.Jobs = append(c.Jobs, job)
 	}
 	return c, nil
 }
 
-var (
-	unknownField = regexp.MustCompile(`^line (\d+): field (\S+) not found in type .*$`)
-	wrongType    = regexp.MustCompile(`^line (\d+): (cannot unmarshal .*)$`)
-	keyOfLine    = regexp.MustCompile(`^[\s{-]*([A-Za-z_]+)\s*:`)
-)
-
-// yamlError turns yaml.v3's errors into file:line: key and reason, without Go's type names.
-func yamlError(file string, text []byte, err error) error {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	if e, ok := errors.AsType[*yaml.TypeError](err); ok && len(e.Errors) > 0 {
-		message = e.Errors[0]
+func (y *jobYAML) job(dir string) (job Job, err error) {
+	job = Job{
+		Name: y.JobName, Scheme: y.Scheme, Params: y.Params,
+		Relabel: y.RelabelConfigs, Discovery: y.Discovery, Client: y.Client,
 	}
-	if m := unknownField.FindStringSubmatch(message); m != nil {
-		return fmt.Errorf("%s:%s: unknown key %q: %w", file, m[1], m[2], profile.ErrInvalid)
-	}
-	if m := wrongType.FindStringSubmatch(message); m != nil {
-		return fmt.Errorf("%s:%s: %s%s: %w", file, m[1], keyAt(text, m[1]), m[2], profile.ErrInvalid)
-	}
-	if rest, ok := strings.CutPrefix(message, "line "); ok {
-		return fmt.Errorf("%s:%s: %w", file, rest, profile.ErrInvalid)
-	}
-	return fmt.Errorf("%s: %s: %w", file, message, profile.ErrInvalid)
-}
-
-// keyAt is the key that begins a line, with ": " behind it, or "" if none does.
-func keyAt(text []byte, line string) string {
-	n, err := strconv.Atoi(line)
-	lines := bytes.Split(text, []byte("\n"))
-	if err != nil || n < 1 || n > len(lines) {
-		return ""
-	}
-	if m := keyOfLine.FindSubmatch(lines[n-1]); m != nil {
-		return string(m[1]) + ": "
-	}
-	return ""
-}
-
-func (y jobYAML) job() (Job, error) {
-	job := Job{Name: y.JobName, Scheme: y.Scheme, Params: y.Params}
 	if job.Name == "" {
-		return Job{}, errors.New("job_name is empty")
-	}
-	var err error
-	if job.Interval, err = duration(y.ScrapeInterval, defaultInterval); err != nil {
-		return Job{}, fmt.Errorf("scrape_interval: %w", err)
-	}
-	if job.Timeout, err = duration(y.ScrapeTimeout, job.Interval+3*time.Second); err != nil {
-		return Job{}, fmt.Errorf("scrape_timeout: %w", err)
+		return job, errors.New("job_name is empty")
 	}
 	if job.Scheme == "" {
 		job.Scheme = "http"
 	}
 	if job.Scheme != "http" && job.Scheme != "https" {
-		return Job{}, fmt.Errorf("scheme %q: want http or https", job.Scheme)
+		return job, at(fmt.Errorf("invalid scheme: %q: want http or https", job.Scheme), "scheme")
 	}
-	for _, s := range y.StaticConfigs {
-		group := StaticGroup{Addresses: s.Targets}
-		for _, address := range s.Targets {
-			if err := checkAddress(address); err != nil {
-				return Job{}, fmt.Errorf("static_configs: target %q: %w", address, err)
+	if job.Interval, err = duration(y.ScrapeInterval, defaultInterval); err != nil {
+		return job, at(err, "scrape_interval")
+	}
+	if job.Timeout, err = duration(y.ScrapeTimeout, job.Interval+3*time.Second); err != nil {
+		return job, at(err, "scrape_timeout")
+	}
+	if job.Timeout <= job.Interval {
+		return job, at(fmt.Errorf("scrape timeout must be greater than the interval: %s (%s is not more than %s)", job.Name, job.Timeout, job.Interval), "scrape_timeout")
+	}
+	if job.Endpoints, err = y.ProfilingConfig.endpoints(job.Interval); err != nil {
+		return job, at(err, "profiling_config")
+	}
+	if job.asks("process_cpu") && job.Timeout < 2*time.Second {
+		return job, at(fmt.Errorf("process_cpu scrape_timeout must be at least 2 seconds in %s", job.Name), "scrape_timeout")
+	}
+	if err := checkRules(job.Relabel); err != nil {
+		return job, err
+	}
+	if err := job.Client.Validate(); err != nil {
+		return job, err
+	}
+	job.Client.SetDirectory(dir)
+	job.Discovery.SetDirectory(dir)
+	return job, job.checkStatic()
+}
+
+// asks says whether targets are asked for a profile of that name.
+func (j *Job) asks(name string) bool {
+	for _, e := range j.Endpoints {
+		if e.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// checkRules checks relabelling rules, which do not check themselves when they are read.
+func checkRules(rules []*relabel.Config) error {
+	for i, rule := range rules {
+		if rule == nil {
+			return at(errors.New("empty or null target relabeling rule in scrape config"), "relabel_configs", i)
+		}
+		if err := rule.Validate(model.UTF8Validation); err != nil {
+			return at(err, "relabel_configs", i)
+		}
+	}
+	return nil
+}
+
+// checkStatic refuses static targets that no scrape can reach. With relabelling rules
+// they need not be addresses yet, and are checked when the rules have run.
+func (j *Job) checkStatic() error {
+	for i, group := range j.static() {
+		for k, target := range group.Targets {
+			if len(j.Relabel) > 0 {
+				continue
+			}
+			if err := checkAddress(string(target[model.AddressLabel])); err != nil {
+				return at(err, "static_configs", i, "targets", k)
 			}
 		}
-		if group.Labels, err = profile.LabelsFromMap(s.Labels); err != nil {
-			return Job{}, fmt.Errorf("static_configs.labels: %w", err)
-		}
-		job.Static = append(job.Static, group)
 	}
-	job.Endpoints, err = y.endpoints(job.Interval)
-	return job, err
+	return nil
+}
+
+// static are the groups of static_configs.
+func (j *Job) static() discovery.StaticConfig {
+	for _, d := range j.Discovery {
+		if s, ok := d.(discovery.StaticConfig); ok {
+			return s
+		}
+	}
+	return nil
 }
 
 // duration reads Prometheus' form, "" being the default.
@@ -229,66 +238,15 @@ func duration(s string, byDefault time.Duration) (time.Duration, error) {
 	return time.Duration(d), err
 }
 
-func checkAddress(address string) error {
-	if strings.Contains(address, "/") {
-		return errors.New("want host:port without scheme or path (they are the keys scheme and path)")
-	}
-	if host, _, err := net.SplitHostPort(address); err == nil && host == "" {
-		return errors.New("host is empty")
-	}
-	return nil
-}
-
-func (y jobYAML) endpoints(interval time.Duration) ([]Endpoint, error) {
-	entries := map[string]endpointYAML{}
-	for name, e := range defaultEndpoints {
-		entries[name] = e
-	}
-	for name, e := range y.ProfilingConfig.PprofConfig {
-		byDefault := defaultEndpoints[name]
-		if e.Path == "" {
-			e.Path = byDefault.Path
-		}
-		if e.Delta == nil {
-			e.Delta = byDefault.Delta
-		}
-		if e.Path == "" {
-			return nil, fmt.Errorf("profiling_config.pprof_config.%s: path is empty", name)
-		}
-		entries[name] = e
-	}
-	var endpoints []Endpoint
-	for name, e := range entries {
-		if e.Enabled != nil && !*e.Enabled {
-			continue
-		}
-		if e.Seconds < 0 {
-			return nil, fmt.Errorf("profiling_config.pprof_config.%s.seconds: %d is negative", name, e.Seconds)
-		}
-		endpoint := Endpoint{Name: name, Path: path.Join("/", y.ProfilingConfig.PathPrefix, e.Path)}
-		if e.Delta != nil && *e.Delta {
-			endpoint.Seconds = max(1, e.Seconds)
-			if e.Seconds == 0 {
-				endpoint.Seconds = max(1, int(interval/time.Second))
-			}
-		}
-		for _, k := range e.KeepSampleType {
-			endpoint.Keep = append(endpoint.Keep, profile.ValueType{Type: k.Type, Unit: k.Unit})
-		}
-		endpoints = append(endpoints, endpoint)
-	}
-	slices.SortFunc(endpoints, func(a, b Endpoint) int { return strings.Compare(a.Name, b.Name) })
-	return endpoints, nil
-}
-
 // Self is the job by which a process scrapes itself at address: every default
 // profile each 10 s, and a first CPU profile of 5 s at once.
 func Self(address string) Job {
-	job, err := jobYAML{JobName: "coldframe"}.job()
+	text := fmt.Sprintf("scrape_configs: [{job_name: coldframe, static_configs: [{targets: [%q]}]}]", address)
+	c, err := ParseConfig("coldframe itself", []byte(text))
 	if err != nil {
 		panic(fmt.Sprintf("scrape: the default job is invalid: %v", err))
 	}
-	job.Static = []StaticGroup{{Addresses: []string{address}}}
+	job := c.Jobs[0]
 	job.First = 5 * time.Second
 	return job
 }

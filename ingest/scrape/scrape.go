@@ -1,326 +1,185 @@
 // Package scrape polls targets for profiles, as a parca.yaml tells it.
 //
-// Each profile of each target has a loop of its own: it waits its turn within the
-// interval, so that a fleet's scrapes are spread, asks, checks and hands the body on
-// as it came. A target that hangs costs its own loop only. What was last seen of
-// every target can be asked at any time.
+// Targets are found by Prometheus' own discovery and changed by its relabelling. Each
+// profile of each target has a loop of its own: it waits for its place in the interval,
+// so that a fleet's scrapes are spread, asks, checks and hands the body on as it came.
+// A target that hangs costs its own loop only. What was last seen of every target can
+// be asked at any time, and another configuration can be applied at any time: jobs that
+// are the same in both go on undisturbed.
 package scrape
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
+	"log/slog"
+	"maps"
+	"runtime"
 	"slices"
-	"strconv"
 	"sync"
-	"time"
+	"sync/atomic"
 
-	"github.com/cespare/xxhash/v2"
-	pprof "github.com/google/pprof/profile"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/discovery"
+	"github.com/prometheus/prometheus/discovery/targetgroup"
 
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/upload"
 )
-
-// maxBody bounds what a target may answer with.
-const maxBody = 64 << 20
 
 // Sink takes profiles on their way to the bucket.
 type Sink interface {
 	Add(ctx context.Context, tenant profile.Tenant, profiles ...upload.Profile) error
 }
 
-// Observer is told what happens, for logs and metrics. Nil fields are not called.
-type Observer struct {
-	Scraped func(Status)
+// Settings are how to scrape. A zero field means its default.
+type Settings struct {
+	// Tenant owns what is scraped; the default tenant.
+	Tenant profile.Tenant
+	// MaxTargets is how many targets there may be, each profile of an address counted;
+	// 100,000. A waiting one takes about 20 KiB. Those over it are not scraped, and told.
+	MaxTargets int
+	// MemoryBytes bounds the answers that are being read or checked at a time; 256 MiB. A
+	// scrape for which there is no room fails.
+	MemoryBytes int64
+	// Together is how many answers are checked at a time; twice the number of CPUs.
+	// Waiting for an answer is not counted, so that targets that hang stop no other.
+	Together int
+	// Logger is told what discovery says; nil: silence.
+	Logger *slog.Logger
+	// Metrics is where discovery counts, under names that begin with prometheus_sd_; nil:
+	// nowhere. It must not have been given to another Scraper.
+	Metrics  prometheus.Registerer
+	Observer Observer
 }
 
-// Scraper polls the targets of its jobs.
+func (s Settings) withDefaults() Settings {
+	if s.Tenant == "" {
+		s.Tenant = profile.DefaultTenant
+	}
+	if s.MaxTargets <= 0 {
+		s.MaxTargets = 100_000
+	}
+	if s.MemoryBytes <= 0 {
+		s.MemoryBytes = 256 << 20
+	}
+	if s.Together <= 0 {
+		s.Together = 2 * runtime.GOMAXPROCS(0)
+	}
+	if s.Logger == nil {
+		s.Logger = slog.New(slog.DiscardHandler)
+	}
+	if s.Metrics == nil {
+		s.Metrics = prometheus.NewRegistry()
+	}
+	return s
+}
+
+// Scraper polls the targets of its jobs. Its methods may be called concurrently.
 type Scraper struct {
 	sink     Sink
-	tenant   profile.Tenant
-	client   *http.Client
-	observer Observer
+	settings Settings
+	budget   atomic.Int64  // bytes of answers that are being read or checked
+	turns    chan struct{} // to check an answer
+	changed  chan struct{} // a configuration waits to be applied by Run
+	loops    sync.WaitGroup
 
-	mu     sync.Mutex
-	status map[*loop]Status
+	mu       sync.Mutex
+	external profile.Labels
+	pools    map[string]*pool // by the job's name
 }
 
-// New makes a scraper that hands profiles of tenant to sink.
-func New(sink Sink, tenant profile.Tenant, observer Observer) *Scraper {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableCompression = true // profiles are gzip already
-	transport.MaxIdleConnsPerHost = 8
+// New makes a scraper that hands profiles to sink. It has nothing to scrape yet.
+func New(sink Sink, settings Settings) *Scraper {
+	settings = settings.withDefaults()
 	return &Scraper{
-		sink:     sink,
-		tenant:   tenant,
-		client:   &http.Client{Transport: transport},
-		observer: observer,
-		status:   map[*loop]Status{},
+		sink: sink, settings: settings,
+		turns:   make(chan struct{}, settings.Together),
+		changed: make(chan struct{}, 1),
+		pools:   map[string]*pool{},
 	}
 }
 
-// Health is what the last scrape of a target said.
-type Health string
-
-// The three states of a target.
-const (
-	Unknown Health = "unknown" // not scraped yet
-	Up      Health = "up"
-	Down    Health = "down"
-)
-
-// Status is one profile of one target as last seen.
-type Status struct {
-	Job      string
-	URL      string
-	Labels   profile.Labels // with __name__ left out
-	Name     string         // the profile's name
-	Health   Health
-	Last     time.Time     // when the last scrape began; zero: none yet
-	Duration time.Duration // of the last scrape
-	Err      error         // why the target is down
-}
-
-// Targets tells the state of every target.
-func (s *Scraper) Targets() []Status {
+// Apply replaces what is scraped. Jobs that are the same as before go on. It fails,
+// and leaves everything as it was, when a job's HTTP client cannot be made.
+func (s *Scraper) Apply(c Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make([]Status, 0, len(s.status))
-	for _, st := range s.status {
-		all = append(all, st)
+	same := s.external.Compare(c.External) == 0
+	pools := map[string]*pool{}
+	for i := range c.Jobs {
+		job := &c.Jobs[i]
+		if old := s.pools[job.Name]; same && old != nil && old.job.text == job.text && old.job.First == job.First {
+			pools[job.Name] = old
+			continue
+		}
+		p, err := newPool(job)
+		if err != nil {
+			return err
+		}
+		pools[job.Name] = p
+	}
+	for name, old := range s.pools {
+		if pools[name] != old {
+			old.end()
+			s.settings.Observer.synced(Sync{Job: name, Removed: len(old.loops)})
+		}
+	}
+	s.pools, s.external = pools, c.External
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Run scrapes until ctx ends and every scrape has stopped. It is called once.
+func (s *Scraper) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.loops.Wait()
+	defer cancel()
+	finder, err := newDiscovery(ctx, s.settings.Logger, s.settings.Metrics)
+	if err != nil {
+		return err
+	}
+	s.loops.Go(func() { _ = finder.Run() }) // it ends with ctx, and says so
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.changed:
+			if err := finder.ApplyConfig(s.discoveries()); err != nil {
+				return err
+			}
+		case groups, open := <-finder.SyncCh():
+			if !open {
+				return nil
+			}
+			s.syncAll(ctx, groups)
+		}
+	}
+}
+
+// discoveries are how the targets of each job are found.
+func (s *Scraper) discoveries() map[string]discovery.Configs {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]discovery.Configs{}
+	for name, p := range s.pools {
+		all[name] = p.job.Discovery
 	}
 	return all
 }
 
-// Run scrapes the targets of the jobs until ctx ends and every scrape has stopped.
-func (s *Scraper) Run(ctx context.Context, jobs []Job) error {
-	loops, err := newLoops(jobs)
-	if err != nil {
-		return err
-	}
-	var wg sync.WaitGroup
-	for _, l := range loops {
-		s.set(l, Status{Health: Unknown})
-		wg.Go(func() {
-			s.poll(ctx, l)
-			s.mu.Lock()
-			delete(s.status, l)
-			s.mu.Unlock()
-		})
-	}
-	wg.Wait()
-	return nil
-}
-
-// loop is one profile of one target.
-type loop struct {
-	job      Job
-	endpoint Endpoint
-	labels   profile.Labels
-	url      url.URL
-	query    url.Values
-}
-
-func newLoops(jobs []Job) ([]*loop, error) {
-	var loops []*loop
-	for _, job := range jobs {
-		for _, group := range job.Static {
-			for _, address := range group.Addresses {
-				labels, err := targetLabels(job, group, address)
-				if err != nil {
-					return nil, fmt.Errorf("job %q, target %q: %w", job.Name, address, err)
-				}
-				for _, e := range job.Endpoints {
-					loops = append(loops, &loop{
-						job: job, endpoint: e, labels: labels, query: job.Params,
-						url: url.URL{Scheme: job.Scheme, Host: withPort(address, job.Scheme), Path: e.Path},
-					})
-				}
-			}
-		}
-	}
-	return loops, nil
-}
-
-// targetLabels gives a target's series labels: its group's, job, and instance,
-// which the group may have set itself.
-func targetLabels(job Job, group StaticGroup, address string) (profile.Labels, error) {
-	pairs := map[string]string{"job": job.Name, "instance": address}
-	for _, l := range group.Labels {
-		pairs[l.Name] = l.Value
-	}
-	return profile.LabelsFromMap(pairs)
-}
-
-func withPort(address, scheme string) string {
-	if _, _, err := net.SplitHostPort(address); err == nil {
-		return address
-	}
-	if scheme == "https" {
-		return net.JoinHostPort(address, "443")
-	}
-	return net.JoinHostPort(address, "80")
-}
-
-// poll scrapes until ctx ends. The first scrape waits for the target's place in the
-// interval, unless the job wants its targets seen at once.
-func (s *Scraper) poll(ctx context.Context, l *loop) {
-	first := l.place()
-	seconds := l.endpoint.Seconds
-	if l.job.First > 0 {
-		first = 0
-		seconds = min(seconds, max(1, int(l.job.First/time.Second)))
-	}
-	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(first):
-	}
-	tick := time.NewTicker(l.job.Interval)
-	defer tick.Stop()
-	for {
-		s.observe(ctx, l, seconds)
-		seconds = l.endpoint.Seconds
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// place spreads targets over the interval, each always at the same place.
-func (l *loop) place() time.Duration {
-	h := xxhash.Sum64String(l.url.String() + l.labels.String())
-	return time.Duration(h % uint64(l.job.Interval))
-}
-
-func (s *Scraper) observe(ctx context.Context, l *loop, seconds int) {
-	began := time.Now()
-	err := s.scrape(ctx, l, seconds)
-	if ctx.Err() != nil {
-		return // stopped, which is not the target's fault
-	}
-	st := Status{Health: Up, Last: began, Duration: time.Since(began), Err: err}
-	if err != nil {
-		st.Health = Down
-	}
-	st = s.set(l, st)
-	if s.observer.Scraped != nil {
-		s.observer.Scraped(st)
-	}
-}
-
-func (s *Scraper) set(l *loop, st Status) Status {
-	st.Job, st.URL, st.Labels, st.Name = l.job.Name, l.url.String(), l.labels, l.endpoint.Name
+// syncAll makes all pools scrape what was found for them.
+func (s *Scraper) syncAll(ctx context.Context, groups map[string][]*targetgroup.Group) {
 	s.mu.Lock()
-	s.status[l] = st
-	s.mu.Unlock()
-	return st
-}
-
-// scrape asks once. A delta profile takes its seconds before it answers, so the
-// deadline is never shorter than those and 3 s more.
-func (s *Scraper) scrape(ctx context.Context, l *loop, seconds int) error {
-	timeout := max(l.job.Timeout, time.Duration(seconds)*time.Second+3*time.Second)
-	asking, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	body, err := s.fetch(asking, l, seconds)
-	if err != nil {
-		return err
-	}
-	if len(l.endpoint.Keep) > 0 {
-		if body, err = keepSampleTypes(body, l.endpoint.Keep); err != nil {
-			return fmt.Errorf("GET %s: %w", l.url.String(), err)
+	defer s.mu.Unlock()
+	room := s.settings.MaxTargets
+	for _, name := range slices.Sorted(maps.Keys(s.pools)) {
+		p := s.pools[name]
+		found, looked := groups[name]
+		if looked {
+			s.sync(ctx, p, p.job.targets(found, s.external), max(room, 0))
 		}
+		room -= len(p.loops)
 	}
-	// What was fetched is worth keeping even when the scraper is being stopped.
-	err = s.sink.Add(context.WithoutCancel(ctx), s.tenant, upload.Profile{Name: l.endpoint.Name, Labels: l.labels, Body: body})
-	if err != nil {
-		return fmt.Errorf("GET %s: %w", l.url.String(), err)
-	}
-	return nil
-}
-
-func (s *Scraper) fetch(ctx context.Context, l *loop, seconds int) ([]byte, error) {
-	u := l.url
-	query := url.Values{}
-	for name, values := range l.query {
-		query[name] = values
-	}
-	if seconds > 0 {
-		query.Set("seconds", strconv.Itoa(seconds))
-	}
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("User-Agent", "coldframe")
-	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, err // names method and URL itself
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("GET %s: reading the body: %w", u.String(), err)
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("GET %s: %s: %.200s", u.String(), resp.Status, bytes.TrimSpace(body))
-	case len(body) > maxBody:
-		return nil, fmt.Errorf("GET %s: the profile is over %d MiB", u.String(), maxBody>>20)
-	case len(body) == 0:
-		return nil, fmt.Errorf("GET %s: the body is empty", u.String())
-	}
-	return body, nil
-}
-
-// keepSampleTypes drops all other sample types of a pprof, and the samples that
-// have no value left.
-func keepSampleTypes(body []byte, keep []profile.ValueType) ([]byte, error) {
-	p, err := pprof.ParseData(body)
-	if err != nil {
-		return nil, fmt.Errorf("keep_sample_type: %w", err)
-	}
-	var columns []int
-	var types []*pprof.ValueType
-	for i, st := range p.SampleType {
-		for _, k := range keep {
-			if k.Type == st.Type && k.Unit == st.Unit {
-				columns, types = append(columns, i), append(types, st)
-			}
-		}
-	}
-	if len(columns) == 0 {
-		return nil, errors.New("keep_sample_type: the profile has none of the sample types to keep")
-	}
-	samples := p.Sample[:0]
-	for _, sample := range p.Sample {
-		values := make([]int64, len(columns))
-		some := false
-		for i, column := range columns {
-			values[i] = sample.Value[column]
-			some = some || values[i] != 0
-		}
-		if some {
-			sample.Value = values
-			samples = append(samples, sample)
-		}
-	}
-	p.SampleType, p.Sample = types, samples
-	if !slices.ContainsFunc(types, func(t *pprof.ValueType) bool { return t.Type == p.DefaultSampleType }) {
-		p.DefaultSampleType = ""
-	}
-	var out bytes.Buffer
-	if err := p.Compact().Write(&out); err != nil {
-		return nil, fmt.Errorf("keep_sample_type: %w", err)
-	}
-	return out.Bytes(), nil
 }

@@ -54,7 +54,7 @@ func goProgram(t *testing.T, routes map[string]http.HandlerFunc) (address string
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-func parse(t *testing.T, format string, args ...any) []Job {
+func parse(t testing.TB, format string, args ...any) Config {
 	t.Helper()
 	c, err := ParseConfig("parca.yaml", fmt.Appendf(nil, format, args...))
 	if err != nil {
@@ -63,19 +63,35 @@ func parse(t *testing.T, format string, args ...any) []Job {
 	for i := range c.Jobs {
 		c.Jobs[i].First = time.Second // at once
 	}
-	return c.Jobs
+	return c
+}
+
+// start scrapes until the test ends.
+func start(t testing.TB, sink Sink, settings Settings, c Config) *Scraper {
+	t.Helper()
+	s := New(sink, settings)
+	if err := s.Apply(c); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // A Go program is asked for the five default profiles, and what it answers arrives
 // with the labels of its target.
 func TestScrapeGoProgram(t *testing.T) {
 	address := goProgram(t, nil)
-	jobs := parse(t, "scrape_configs: [{job_name: api, static_configs: [{targets: [%q], labels: {env: test}}]}]", address)
+	c := parse(t, "scrape_configs: [{job_name: api, static_configs: [{targets: [%q], labels: {env: test}}]}]", address)
 	sink := &gathered{got: make(chan upload.Profile, 100)}
-	s := New(sink, profile.DefaultTenant, Observer{})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, jobs) }()
+	s := start(t, sink, Settings{}, c)
 	want := []string{"block", "goroutine", "memory", "mutex", "process_cpu"}
 	seen := map[string]upload.Profile{}
 	for len(seen) < len(want) {
@@ -90,10 +106,6 @@ func TestScrapeGoProgram(t *testing.T) {
 		if st.Err != nil || !slices.Contains(want, st.Name) {
 			t.Errorf("%+v", st)
 		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
 	}
 	for name, p := range seen {
 		if got, want := p.Labels.String(), fmt.Sprintf(`{env="test", instance=%q, job="api"}`, address); got != want {
@@ -125,29 +137,19 @@ func TestScrapeFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := goProgram(t, map[string]http.HandlerFunc{"/custom": c.answer})
-			jobs := parse(t, `scrape_configs: [{job_name: api, scrape_timeout: 200ms, static_configs: [{targets: [%q]}], profiling_config: {pprof_config: {
+			config := parse(t, `scrape_configs: [{job_name: api, static_configs: [{targets: [%q]}], profiling_config: {pprof_config: {
 				custom: {path: /custom}, memory: {enabled: false}, block: {enabled: false}, goroutine: {enabled: false}, mutex: {enabled: false}, process_cpu: {enabled: false}}}}]`, address)
 			if name == "hangs" {
-				jobs[0].Timeout = 200 * time.Millisecond
-			} else {
-				jobs[0].Timeout = 5 * time.Second
+				config.Jobs[0].Timeout = 200 * time.Millisecond
 			}
 			told := make(chan Status, 10)
-			s := New(&gathered{refuse: c.refuse, got: make(chan upload.Profile, 1)}, profile.DefaultTenant, Observer{Scraped: func(st Status) { told <- st }})
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			done := make(chan error, 1)
-			go func() { done <- s.Run(ctx, jobs) }()
+			start(t, &gathered{refuse: c.refuse, got: make(chan upload.Profile, 1)}, Settings{Observer: Observer{Scraped: func(st Status, _ bool) { told <- st }}}, config)
 			st := <-told
 			if st.Health != Down || st.Err == nil || !strings.Contains(st.Err.Error(), c.want) || !strings.Contains(st.Err.Error(), "/custom") {
 				t.Errorf("got %v: %v, want down: …/custom… %s", st.Health, st.Err, c.want)
 			}
 			if c.refuse != nil && !errors.Is(st.Err, profile.ErrInvalid) {
 				t.Errorf("%v does not wrap what the sink said", st.Err)
-			}
-			cancel()
-			if err := <-done; err != nil {
-				t.Error(err)
 			}
 		})
 	}
@@ -183,22 +185,22 @@ func TestKeepSampleTypes(t *testing.T) {
 	}
 }
 
-// Two targets, or two profiles of one, are scraped at different places of the interval.
+// Two targets, or two profiles of one, are scraped at different places of the interval,
+// and keep them.
 func TestScrapesAreSpread(t *testing.T) {
-	jobs, err := ParseConfig("parca.yaml", []byte(`scrape_configs: [{job_name: a, static_configs: [{targets: ["a:1", "b:1", "c:1"]}]}]`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	loops, err := newLoops(jobs.Jobs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := parse(t, `scrape_configs: [{job_name: a, static_configs: [{targets: ["a:1", "b:1", "c:1"]}]}]`)
+	job := &c.Jobs[0]
 	places := map[time.Duration]bool{}
-	for _, l := range loops {
-		place := l.place()
-		if place < 0 || place >= l.job.Interval || places[place] {
-			t.Errorf("%s is scraped %s after the start of the interval", l.url.String(), place)
+	for _, target := range job.targets(job.static(), nil) {
+		place := target.place()
+		if place < 0 || place >= job.Interval || places[place] {
+			t.Errorf("%s is scraped %s after the start of the interval", target.url.String(), place)
 		}
 		places[place] = true
+		now := time.Unix(1_700_000_000, 123)
+		at := now.Add(untilPlace(now, job.Interval, place))
+		if got := time.Duration(at.UnixNano() % int64(job.Interval)); got != place || at.Before(now) || at.Sub(now) >= job.Interval {
+			t.Errorf("begun at %s it waits until %s, which is %s after the start of the interval, want %s", now, at, got, place)
+		}
 	}
 }
