@@ -8,6 +8,7 @@ import (
 
 	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
 )
 
 // MaxFilters is how many filters a request may have.
@@ -161,6 +162,14 @@ func (f Filter) validate() error {
 		}
 	}
 	return nil
+}
+
+// noFilters refuses filters where no stack is read.
+func noFilters(filters []Filter) error {
+	if len(filters) == 0 {
+		return nil
+	}
+	return serve.Field("filter", fmt.Errorf("filters choose among stacks, of which this answer has none; trees, tables and pprofs take them: %w", profile.ErrInvalid))
 }
 
 func validateFilters(filters []Filter) error {

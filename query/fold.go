@@ -10,6 +10,7 @@ import (
 
 	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
 )
 
 // Tree merges the selected profiles into a call tree. Of a type pattern that leaves
@@ -19,7 +20,7 @@ func (q *Querier) Tree(ctx context.Context, req TreeRequest) (*Tree, error) {
 	if err := req.validate(); err != nil {
 		return nil, err
 	}
-	stats, err := q.answer(ctx, req.Request, func(ctx context.Context, r *run) error {
+	stats, err := q.answer(ctx, "tree", req.Request, func(ctx context.Context, r *run) error {
 		sides := []*side{{run: r}}
 		if req.Base != nil {
 			sides = append(sides, &side{run: r.base(*req.Base)})
@@ -89,7 +90,7 @@ func (t *Tree) fold(sides []*side, v View) error {
 			capacity += g.tree.Len()
 		}
 		if t.Type = cmp.Or(t.Type, s.typ); t.Type.Sample != s.typ.Sample {
-			return fmt.Errorf("%s cannot be compared with %s: %w", t.Type, s.typ, profile.ErrInvalid)
+			return serve.Field("base_query", fmt.Errorf("%s cannot be compared with %s: %w", t.Type, s.typ, profile.ErrInvalid))
 		}
 	}
 	made := newTrie(newFrameTable(v.Frames), capacity)

@@ -22,13 +22,13 @@ import (
 func (q *Querier) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]handler{
-		"GET /api/v1/pprof":               q.servePprof,
-		"GET /api/v1/flamegraph":          q.serveFlamegraph,
-		"GET /api/v1/top":                 q.serveTop,
-		"GET /api/v1/series":              q.serveSeries,
-		"GET /api/v1/types":               q.serveTypes,
-		"GET /api/v1/labels":              q.serveLabels,
-		"GET /api/v1/label/{name}/values": q.serveLabelValues,
+		"GET /api/v1/pprof":               q.explainable(q.servePprof),
+		"GET /api/v1/flamegraph":          q.explainable(q.serveFlamegraph),
+		"GET /api/v1/top":                 q.explainable(q.serveTop),
+		"GET /api/v1/series":              q.explainable(q.serveSeries),
+		"GET /api/v1/types":               q.explainable(q.serveTypes),
+		"GET /api/v1/labels":              q.explainable(q.serveLabels),
+		"GET /api/v1/label/{name}/values": q.explainable(q.serveLabelValues),
 		"/api/v1/":                        serveUnknown,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"mime"
 	"net/http"
@@ -52,6 +53,9 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/series", "/api/v1/series?by=pod,zone&step=5m"},
 		{"/api/v1/series", "/api/v1/series?query={pod=\"none\"}"},
 		{"/api/v1/series", "/api/v1/series?aggregate=last"},
+		{"/api/v1/flamegraph", "/api/v1/flamegraph?group_by=pod,function,file&invert=1&filter=binary!=none&frame_filter=line!=3&base_from=now-1d&base_query={pod=\"a\"}"},
+		{"/api/v1/flamegraph", "/api/v1/flamegraph?sandwich=f1&group_by=span"},
+		{"/api/v1/top", "/api/v1/top?base_to=now&order=diff&group_by=file"},
 		{"/api/v1/types", "/api/v1/types?"},
 		{"/api/v1/types", "/api/v1/types?query={pod=\"none\"}"},
 		{"/api/v1/labels", "/api/v1/labels?"},
@@ -76,6 +80,78 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		if err := json.Unmarshal(body.Stats, &price); err != nil || price.Blocks == 0 && !strings.Contains(path, "none") || price.Requests < 8 || price.OK != price.Blocks {
 			t.Errorf("%s: price %s, %v", path, body.Stats, err)
 		}
+	}
+}
+
+// Every query can be explained instead of answered, which reads no block.
+func TestExplain(t *testing.T) {
+	h, _, inside := furnished(t)
+	s := loadSpec(t)
+	for _, route := range []string{"pprof", "flamegraph", "top", "series", "types", "labels", "label/pod/values"} {
+		path := "/api/v1/" + route + "?explain=1" + during
+		w := h.get(t, path)
+		if w.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+		}
+		s.check(t, path, s.at("components", "schemas", "Plan"), w.Body.Bytes())
+		var plan struct {
+			Live, Pruned, Requests int
+			Bytes                  int64
+			Dollars                float64
+			Blocks                 []struct {
+				Key      string
+				Size     int64
+				Profiles int
+			}
+			Stats struct{ Blocks, Requests int }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &plan); err != nil {
+			t.Fatal(err)
+		}
+		if len(plan.Blocks) != len(h.keys) || plan.Live != len(h.keys) || plan.Pruned != 0 || plan.Stats.Blocks != len(h.keys) {
+			t.Errorf("%s: %d blocks of %d, %d pruned, want the %d there are", path, len(plan.Blocks), plan.Live, plan.Pruned, len(h.keys))
+		}
+		for _, b := range plan.Blocks {
+			if inside[b.Key] == nil || b.Size == 0 {
+				t.Errorf("%s: block %+v", path, b)
+			}
+		}
+		if plan.Requests < len(plan.Blocks) || plan.Bytes == 0 || plan.Dollars == 0 {
+			t.Errorf("%s: %d requests, %d bytes, $%g", path, plan.Requests, plan.Bytes, plan.Dollars)
+		}
+	}
+	if w := h.get(t, "/api/v1/top?explain=1"+strings.Replace(during, "&to=", "&to=2000-01-01&x=", 1)); w.Code != http.StatusBadRequest {
+		t.Errorf("a wrong range is explained: %d", w.Code)
+	}
+	w := h.get(t, "/api/v1/top?explain=1")
+	var plan struct{ Live, Pruned int }
+	if err := json.Unmarshal(w.Body.Bytes(), &plan); err != nil || plan.Live == 0 || plan.Pruned != plan.Live {
+		t.Errorf("of another time everything is pruned: %+v, %v", plan, err)
+	}
+}
+
+// Prices are those of the requests, bytes and CPU that an answer tells.
+func TestPrices(t *testing.T) {
+	h, _, _ := furnished(t)
+	for _, c := range []struct {
+		prices Prices
+		want   func(s Stats) float64
+	}{
+		{Prices{MillionReads: 1e6, MillionLists: 1e6, GigabyteRead: -1, CPUHour: -1}, func(s Stats) float64 { return float64(s.Requests) }},
+		{Prices{MillionReads: -1, MillionLists: -1, GigabyteRead: 1e9, CPUHour: -1}, func(s Stats) float64 { return float64(s.Bytes) }},
+		{Prices{MillionReads: -1, MillionLists: -1, CPUHour: 3600}, func(s Stats) float64 { return s.CPU.Seconds() }},
+	} {
+		tree, err := h.querier(h.bkt, Config{SnapshotTTL: -1, Prices: c.prices}).Tree(t.Context(), TreeRequest{Request: everything(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := c.want(tree.Stats); want == 0 || math.Abs(tree.Stats.Dollars-want) > 1e-6*want {
+			t.Errorf("%+v: $%g, want $%g", c.prices, tree.Stats.Dollars, want)
+		}
+	}
+	tree, err := h.q.Tree(t.Context(), TreeRequest{Request: everything(t)})
+	if err != nil || tree.Stats.Dollars < 0.4e-6*float64(tree.Stats.Requests) || tree.Stats.Dollars > 5e-6*float64(tree.Stats.Requests)+1e-3 {
+		t.Errorf("by S3's prices: $%g for %d requests, %v", tree.Stats.Dollars, tree.Stats.Requests, err)
 	}
 }
 
@@ -110,6 +186,20 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"flamegraph"}, "min_share=1.5", 400, "invalid", "min_share"},
 		{[]string{"flamegraph"}, "min_share=NaN", 400, "invalid", "min_share"},
 		{[]string{"flamegraph", "top", "series"}, "format=xml", 400, "invalid", "format"},
+		{routes, "explain=perhaps", 400, "invalid", "explain"},
+		{routes, "filter=main", 400, "invalid", "filter"},
+		{routes, "filter=line*=3", 400, "invalid", "filter"},
+		{routes, "frame_filter=name=x", 400, "invalid", "frame_filter"},
+		{routes, strings.Repeat("filter=line=3&", MaxFilters+1), 400, "invalid", "filter"},
+		{[]string{"series", "types", "labels", "label/pod/values"}, "filter=line=3", 400, "invalid", "filter"},
+		{[]string{"flamegraph", "top"}, "invert=perhaps", 400, "invalid", "invert"},
+		{[]string{"flamegraph", "top"}, "group_by=labels.", 400, "invalid", "group_by"},
+		{[]string{"flamegraph", "top"}, "group_by=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", 400, "invalid", "group_by"},
+		{[]string{"flamegraph", "top"}, "base_query=%7B", 400, "invalid", "base_query"},
+		{[]string{"flamegraph", "top"}, "base_from=never", 400, "invalid", "base_from"},
+		{[]string{"flamegraph", "top"}, "base_from=now&base_to=now-1h", 400, "invalid", "base_from"},
+		{[]string{"flamegraph", "top"}, "base_to=never", 400, "invalid", "base_to"},
+		{[]string{"flamegraph", "top"}, "base_query=%7B__name__%3D%22process_cpu/samples%22%7D&type=process_cpu/cpu" + during, 400, "invalid", "base_query"},
 		{[]string{"top"}, "limit=-1", 400, "invalid", "limit"},
 		{[]string{"top"}, "order=name", 400, "invalid", "order"},
 		{[]string{"series"}, "step=0", 400, "invalid", "step"},

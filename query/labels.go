@@ -26,7 +26,7 @@ type WordList struct {
 // Types lists the types of the selected profiles. Like the lists of labels it reads
 // blocks' indexes, and the profiles' times only of blocks that are not wholly in the range.
 func (q *Querier) Types(ctx context.Context, req Request) (*TypeList, error) {
-	found, stats, err := gather(ctx, q, req, func(_ profile.Labels, types []profile.Type, add func(profile.Type)) {
+	found, stats, err := gather(ctx, q, "types", req, func(_ profile.Labels, types []profile.Type, add func(profile.Type)) {
 		for _, t := range types {
 			if req.Selector.Type.Matches(t) {
 				add(t)
@@ -38,7 +38,7 @@ func (q *Querier) Types(ctx context.Context, req Request) (*TypeList, error) {
 
 // LabelNames lists the names of the selected profiles' labels.
 func (q *Querier) LabelNames(ctx context.Context, req Request) (*WordList, error) {
-	found, stats, err := gather(ctx, q, req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+	found, stats, err := gather(ctx, q, "labels", req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
 		for _, l := range ls {
 			add(l.Name)
 		}
@@ -48,7 +48,7 @@ func (q *Querier) LabelNames(ctx context.Context, req Request) (*WordList, error
 
 // LabelValues lists the values that a label has among the selected profiles.
 func (q *Querier) LabelValues(ctx context.Context, req Request, name string) (*WordList, error) {
-	found, stats, err := gather(ctx, q, req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+	found, stats, err := gather(ctx, q, "label values", req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
 		if v := ls.Get(name); v != "" {
 			add(v)
 		}
@@ -58,7 +58,10 @@ func (q *Querier) LabelValues(ctx context.Context, req Request, name string) (*W
 
 // gather shows each series that has a selected profile to visit, which adds to the set
 // what it wants of it.
-func gather[T comparable](ctx context.Context, q *Querier, req Request, visit func(ls profile.Labels, types []profile.Type, add func(T))) (map[T]bool, Stats, error) {
+func gather[T comparable](ctx context.Context, q *Querier, what string, req Request, visit func(ls profile.Labels, types []profile.Type, add func(T))) (map[T]bool, Stats, error) {
+	if err := noFilters(req.Filters); err != nil {
+		return nil, Stats{}, err
+	}
 	var mu sync.Mutex
 	var found map[T]bool
 	locked := func(ls profile.Labels, types []profile.Type) {
@@ -66,7 +69,7 @@ func gather[T comparable](ctx context.Context, q *Querier, req Request, visit fu
 		defer mu.Unlock()
 		visit(ls, types, func(v T) { found[v] = true })
 	}
-	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
+	stats, err := q.answer(ctx, what, req, func(ctx context.Context, r *run) error {
 		found = map[T]bool{}
 		return r.eachSeries(ctx, locked)
 	})

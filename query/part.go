@@ -55,7 +55,7 @@ func (r *run) openBlock(ctx context.Context, p *part) error {
 	}
 	blk, cached := r.indexes.get(p.key)
 	if cached {
-		countHit(ctx)
+		countHit(ctx, p.meta.Tail)
 	} else {
 		var err error
 		src := source{r.Querier, p.key, p.meta.Size}

@@ -15,6 +15,7 @@ import (
 type plan struct {
 	blocks []catalog.Block
 	l0s    []catalog.L0
+	live   int                   // objects of the snapshot
 	types  map[profile.Type]bool // that are known: from HEAD and from the pprof blocks read, whether asked for or not
 }
 
@@ -33,6 +34,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	}
 	p := &plan{types: map[profile.Type]bool{}}
 	for _, shard := range snap.Shards {
+		p.live += len(shard.Head.Live) + len(shard.L0)
 		for _, b := range shard.Head.Live {
 			p.learn(b.Types)
 		}

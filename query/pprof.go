@@ -28,7 +28,7 @@ func (q *Querier) Pprof(ctx context.Context, req Request) (*Pprof, error) {
 	if err := validateFilters(req.Filters); err != nil {
 		return nil, err
 	}
-	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
+	stats, err := q.answer(ctx, "pprof", req, func(ctx context.Context, r *run) error {
 		s, err := r.selectProfiles(ctx)
 		if err != nil {
 			return err

@@ -86,16 +86,26 @@ type Config struct {
 	// Now is the clock that "now" means in a request; [time.Now].
 	Now func() time.Time
 
+	// Prices say what answers cost.
+	Prices Prices
+
 	Observer Observer
 }
 
 // Observer is told of what happens. Its funcs may be nil, are called from many
 // goroutines and should return at once.
 type Observer struct {
-	// Answered: a query ended, with this cost, and with an error if it was refused.
-	Answered func(s Stats, err error)
+	Answered func(Answered)
 	// RemoteFailed: a worker did not compute its part, which is computed here instead.
 	RemoteFailed func(worker string, err error)
+}
+
+// Answered is a query that ended.
+type Answered struct {
+	What    string // tree, pprof, series, types, labels, label values, or a part of another process' query
+	Request Request
+	Stats   Stats // what it cost
+	Err     error // when it was refused
 }
 
 // Querier answers queries. It may be used concurrently.
@@ -122,6 +132,7 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
 	setDefault(&cfg.SnapshotTTL, time.Second)
 	setDefault(&cfg.IndexCacheBytes, 256<<20)
 	setDefault(&cfg.RangeCacheBytes, 128<<20)
+	cfg.Prices = cfg.Prices.withDefaults()
 	if cfg.Tenant == nil {
 		cfg.Tenant = serve.Tenant
 	}

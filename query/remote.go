@@ -77,7 +77,7 @@ func (q *Querier) Compute(ctx context.Context, p Part) (*Partial, error) {
 		return nil, fmt.Errorf("part of a query: %w", err)
 	}
 	out := &Partial{}
-	stats, err := q.answer(ctx, req, func(ctx context.Context, r *run) error {
+	stats, err := q.answer(ctx, "part", req, func(ctx context.Context, r *run) error {
 		r.alone, r.within = true, req.Range
 		for _, b := range p.Blocks {
 			r.planned(b.Key)

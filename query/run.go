@@ -57,7 +57,7 @@ func (q *Querier) newRun(req Request) *run {
 		once.Do(func() {
 			var cached bool
 			if t.snap, cached, t.err = q.snapshot(ctx, req.Tenant, req.Fresh); cached {
-				countHit(ctx)
+				countHit(ctx, 0)
 			}
 		})
 		return t.snap, t.err
@@ -76,14 +76,10 @@ func (r *run) base(req Request) *run {
 // When an object that was live is gone, then most likely it was merged since: all is
 // done again from a new snapshot, once. Blocks of two snapshots cannot be mixed, for
 // one may hold what is in the other.
-func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Context, r *run) error) (Stats, error) {
-	started, stopCPU := time.Now(), q.cpu.start()
+func (q *Querier) answer(ctx context.Context, what string, req Request, f func(ctx context.Context, r *run) error) (Stats, error) {
 	ctx, cancel := context.WithTimeout(ctx, q.cfg.Timeout)
 	defer cancel()
-	var account bucket.Account
-	var hits atomic.Int64
-	ctx = withHits(bucket.WithAccount(ctx, &account), &hits)
-
+	ctx, account := q.openAccount(ctx)
 	r := q.newRun(req)
 	err := f(ctx, r)
 	if err == nil && r.gone {
@@ -92,10 +88,7 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 		err = f(ctx, r)
 	}
 	stats := r.stats()
-	usage := account.Usage()
-	stats.Requests, stats.Bytes, stats.CacheHits = int(usage.Requests()), usage.BytesIn, int(hits.Load())
-	stats.CPU, stats.Elapsed = stopCPU(), time.Since(started)
-	stats.addSpent(r.spent)
+	account.close(&stats, r.spent)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		err = fmt.Errorf("stopped after %s: %w", stats.Elapsed.Round(time.Millisecond), ctx.Err())
@@ -103,7 +96,7 @@ func (q *Querier) answer(ctx context.Context, req Request, f func(ctx context.Co
 		err = fmt.Errorf("%w: %s", ErrPartial, stats.Reason())
 	}
 	if q.cfg.Observer.Answered != nil {
-		q.cfg.Observer.Answered(stats, err)
+		q.cfg.Observer.Answered(Answered{what, req, stats, err})
 	}
 	return stats, err
 }
@@ -193,17 +186,4 @@ func each[T any](ctx context.Context, r *ledger, atATime int, items []T, key fun
 		}
 	}
 	return sound, nil
-}
-
-type hitsKey struct{}
-
-// withHits has reads under the context that a cache answers counted.
-func withHits(ctx context.Context, hits *atomic.Int64) context.Context {
-	return context.WithValue(ctx, hitsKey{}, hits)
-}
-
-func countHit(ctx context.Context) {
-	if hits, ok := ctx.Value(hitsKey{}).(*atomic.Int64); ok {
-		hits.Add(1)
-	}
 }

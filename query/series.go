@@ -62,13 +62,16 @@ const maxSteps = 11_000
 // type pattern that leaves several sample types it takes the default one.
 func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, error) {
 	list := &SeriesList{Range: req.Range, By: req.By, Step: req.Step}
+	if err := noFilters(req.Filters); err != nil {
+		return nil, err
+	}
 	if list.Step == 0 {
 		list.Step = niceStep(req.Range)
 	}
 	if err := checkStep(list.Step, req.Range); err != nil {
 		return nil, serve.Field("step", err)
 	}
-	stats, err := q.answer(ctx, req.Request, func(ctx context.Context, r *run) error {
+	stats, err := q.answer(ctx, "series", req.Request, func(ctx context.Context, r *run) error {
 		list.Type, list.Series = profile.Type{}, nil
 		s, err := r.selectProfiles(ctx)
 		if err != nil {

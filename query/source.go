@@ -16,7 +16,7 @@ type objectRange struct {
 // shared and must not be changed.
 func (q *Querier) read(ctx context.Context, r objectRange) ([]byte, error) {
 	if data, ok := q.ranges.get(r); ok {
-		countHit(ctx)
+		countHit(ctx, int64(len(data)))
 		return data, nil
 	}
 	if err := q.requests.Acquire(ctx, 1); err != nil {

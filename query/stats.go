@@ -11,13 +11,15 @@ type Stats struct {
 	OK      int       // how many of them were read without fault
 	Missing []Missing // the others, in the order of their keys
 
-	Profiles  int   // that the answer is made of; repeated ones count once
-	Requests  int   // made of the bucket
-	Bytes     int64 // read from the bucket
-	CacheHits int   // reads that a cache answered instead
+	Profiles   int   // that the answer is made of; repeated ones count once
+	Requests   int   // made of the bucket
+	Bytes      int64 // read from the bucket
+	CacheHits  int   // reads that a cache answered instead
+	CacheBytes int64 // of them
 
 	CPU     time.Duration // spent computing, summed over goroutines and processes
 	Elapsed time.Duration // from the request to the answer
+	Dollars float64       // for the requests, the bytes and the CPU, by Config.Prices
 }
 
 // Missing is an object that an answer lacks, in whole or in part.
@@ -54,17 +56,19 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 		s.Missing = []Missing{}
 	}
 	return json.Marshal(struct {
-		Blocks    int       `json:"blocks"`
-		OK        int       `json:"ok"`
-		Missing   []Missing `json:"missing"`
-		Reason    string    `json:"reason,omitempty"`
-		Profiles  int       `json:"profiles"`
-		Requests  int       `json:"requests"`
-		Bytes     int64     `json:"bytes"`
-		CacheHits int       `json:"cache_hits"`
-		CPU       float64   `json:"cpu_ms"`
-		Elapsed   float64   `json:"ms"`
-	}{s.Blocks, s.OK, s.Missing, s.Reason(), s.Profiles, s.Requests, s.Bytes, s.CacheHits, millis(s.CPU), millis(s.Elapsed)})
+		Blocks     int       `json:"blocks"`
+		OK         int       `json:"ok"`
+		Missing    []Missing `json:"missing"`
+		Reason     string    `json:"reason,omitempty"`
+		Profiles   int       `json:"profiles"`
+		Requests   int       `json:"requests"`
+		Bytes      int64     `json:"bytes"`
+		CacheHits  int       `json:"cache_hits"`
+		CacheBytes int64     `json:"cache_bytes"`
+		CPU        float64   `json:"cpu_ms"`
+		Elapsed    float64   `json:"ms"`
+		Dollars    float64   `json:"dollars"`
+	}{s.Blocks, s.OK, s.Missing, s.Reason(), s.Profiles, s.Requests, s.Bytes, s.CacheHits, s.CacheBytes, millis(s.CPU), millis(s.Elapsed), s.Dollars})
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1e3 }

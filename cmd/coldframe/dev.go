@@ -26,6 +26,8 @@ type devCmd struct {
 	ConfigPath  string        `placeholder:"FILE" help:"Targets to scrape beside this process itself: the scrape_configs of a parca.yaml."`
 	Agent       string        `default:"auto" enum:"auto,on,off" help:"Profile the whole machine too: auto, when this process may; on, or fail; off."`
 	Tick        time.Duration `default:"10s" help:"How often to compact."`
+
+	queryFlags
 }
 
 // devWindow is how long dev gathers scrapes: short, because somebody is watching.
@@ -60,7 +62,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	p.addPush(up)
-	q := p.addQuery(query.Config{})
+	q := p.addQuery(c.queryFlags)
 	p.addCompact(compactor.Config{Every: c.Tick})
 	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })
@@ -184,30 +186,6 @@ It profiles itself; in a few seconds, try
 
 Targets of your own: --config-path parca.yaml
 `, url, c.Data)
-}
-
-type queryCmd struct {
-	HTTPAddress string        `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
-	Timeout     time.Duration `default:"60s" help:"How long one query may take."`
-	MaxBlocks   int           `default:"10000" help:"How many objects one query may read."`
-	MemoryBytes int64         `default:"1073741824" help:"How much memory one query may take; more is refused with what to narrow."`
-
-	bucketFlag
-}
-
-// Run is the command.
-func (c *queryCmd) Run(ctx context.Context, g *globals) error {
-	bkt, err := c.open(ctx, g)
-	if err != nil {
-		return err
-	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
-	if err != nil {
-		return err
-	}
-	p.addQuery(query.Config{Timeout: c.Timeout, MaxBlocks: c.MaxBlocks, MemoryBytes: c.MemoryBytes})
-	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
-	return p.wait()
 }
 
 type compactCmd struct {

@@ -72,8 +72,9 @@ func (p *process) close() (err error) {
 }
 
 // addQuery adds the query API.
-func (p *process) addQuery(cfg query.Config) *query.Querier {
-	cfg.Observer = observeQuery(p.metrics)
+func (p *process) addQuery(f queryFlags) *query.Querier {
+	cfg := f.config()
+	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
 	cfg.Retention = retentionOf(p.cat)
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
@@ -112,34 +113,4 @@ GET  /api/v1/flamegraph, top, series, types, labels, label/NAME/values
 POST /api/v1/push?job=api                                a pprof
 GET  /metrics  /-/healthy  /-/ready  /debug/pprof/
 `)
-}
-
-func observeQuery(reg *prometheus.Registry) query.Observer {
-	queries := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "coldframe_queries_total", Help: "Queries by outcome: ok, partial (something could not be read) or refused.",
-	}, []string{"outcome"})
-	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "coldframe_query_duration_seconds", Help: "How long queries took.",
-		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
-	})
-	requests := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "coldframe_query_requests_total", Help: "Requests to the bucket that queries made.",
-	})
-	bytes := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "coldframe_query_read_bytes_total", Help: "Bytes of the bucket that queries read.",
-	})
-	reg.MustRegister(queries, seconds, requests, bytes)
-	return query.Observer{Answered: func(s query.Stats, err error) {
-		outcome := "ok"
-		switch {
-		case err != nil:
-			outcome = "refused"
-		case s.Partial():
-			outcome = "partial"
-		}
-		queries.WithLabelValues(outcome).Inc()
-		seconds.Observe(s.Elapsed.Seconds())
-		requests.Add(float64(s.Requests))
-		bytes.Add(float64(s.Bytes))
-	}}
 }
