@@ -26,13 +26,37 @@ dev: build ## build, and run everything in one process on the folder ./data (htt
 	./coldframe dev $(ARGS)
 
 .PHONY: build
-build: need-go ## build ./coldframe
+build: need-go ui ## build ./coldframe, its web page too where there is Node
 	go build -trimpath -ldflags '$(LDFLAGS)' -o coldframe ./cmd/coldframe
 
+# The page is built again only when what it is made of has changed. Without Node the binary has no page and says so.
+UI_SOURCES := $(shell find ui/src -type f) ui/build.mjs ui/tsconfig.json ui/package-lock.json
+
+.PHONY: ui
+ifneq ($(shell command -v npm),)
+ui: ui/dist/index.html
+else
+ui:
+	@echo "no npm: ./coldframe will have no web page (Node 20: https://nodejs.org)"
+endif
+
+ui/dist/index.html: $(UI_SOURCES) ui/node_modules/.package-lock.json
+	cd ui && npm run --silent check && npm run --silent build
+
+ui/node_modules/.package-lock.json: ui/package-lock.json
+	cd ui && npm ci --loglevel=error
+	@touch $@
+
 .PHONY: test
-test: need-go test-tools ## run every test, against real object storage servers too
+test: need-go ui test-tools test-ui ## run every test, against real object storage servers too
 	go test -timeout 20m ./...
 	go test -timeout 20m -race -short $(RACE)
+
+# The browser is Debian's chromium, or what COLDFRAME_CHROMIUM names; without one the end-to-end tests skip, except where CI is set.
+.PHONY: test-ui
+test-ui: build ## test the web page: units in Node, then everything in Chromium against ./coldframe
+	cd ui && npm run --silent test
+	cd ui/e2e && COLDFRAME=$(CURDIR)/coldframe go test -count=1 -timeout 15m ./...
 
 .PHONY: sim
 sim: need-go ## run the protocol's simulation 2,000 times
@@ -101,7 +125,8 @@ $(BIN)/golangci-lint: Makefile
 
 .PHONY: clean
 clean: ## remove what was built (not ./data)
-	rm -rf coldframe bench
+	rm -rf coldframe bench ui/node_modules
+	find ui/dist -mindepth 1 ! -name .keep -delete
 
 .PHONY: need-go
 need-go:

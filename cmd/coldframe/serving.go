@@ -15,6 +15,7 @@ import (
 	"github.com/coldframe/coldframe/ingest/push"
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/serve"
+	"github.com/coldframe/coldframe/ui"
 	"github.com/coldframe/coldframe/upload"
 )
 
@@ -26,6 +27,7 @@ type process struct {
 	bkt     bucket.Bucket
 	cat     *catalog.Catalog
 	server  *serve.Server
+	index   http.Handler // of /
 	roles   *errgroup.Group
 	ctx     context.Context // ends when a role fails or the command is told to stop
 	closing []func(context.Context) error
@@ -35,14 +37,14 @@ type process struct {
 // start takes the port first: of two processes with one port the second says so
 // before it has done anything. bkt may be nil for a role that keeps nothing in a bucket.
 func (g *globals) start(ctx context.Context, address string, bkt bucket.Bucket) (*process, error) {
-	p := &process{g: g, metrics: newRegistry()}
+	p := &process{g: g, metrics: newRegistry(), index: http.HandlerFunc(serveIndex)}
 	p.roles, p.ctx = errgroup.WithContext(ctx)
 	if bkt != nil {
 		p.bkt = measureBucket(p.metrics, bkt)
 		p.cat = catalog.New(p.bkt, catalog.Config{})
 	}
 	p.server = serve.New(serve.Config{Address: address, Metrics: p.metrics, Logger: g.log})
-	p.server.Handle("GET /{$}", http.HandlerFunc(serveIndex))
+	p.server.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.index.ServeHTTP(w, r) }))
 	return p, p.server.Listen(ctx)
 }
 
@@ -71,13 +73,16 @@ func (p *process) close() (err error) {
 	return err
 }
 
-// addQuery adds the query API.
+// addQuery adds the query API and the page that asks it.
 func (p *process) addQuery(f queryFlags) *query.Querier {
 	cfg := f.config()
 	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
 	cfg.Retention = retentionOf(p.cat)
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
+	p.index = ui.Handler()
+	p.server.Handle("GET /assets/", p.index)
+	p.server.Handle("GET /licenses.txt", p.index)
 	return q
 }
 

@@ -22,7 +22,7 @@ const module = "github.com/coldframe/coldframe/"
 // test: a new room is a decision, to be written down beside it.
 var floors = map[string]int{
 	"internal/guard": -1, // switches that are in no product build
-	"profile":        0, "bucket": 0, "bpf": 0, "bpf/ehframe": 0,
+	"profile":        0, "bucket": 0, "bpf": 0, "bpf/ehframe": 0, "ui": 0,
 	"api": 0, "api/parca/query/v1alpha1": 0, "api/parca/profilestore/v1alpha1": 0, "api/parca/metastore/v1alpha1": 0,
 	"api/parca/scrape/v1alpha1": 0, "api/parca/debuginfo/v1alpha1": 0, "api/parca/telemetry/v1alpha1": 0, "api/parca/share/v1alpha1": 0,
 	"block": 1, "block/pprofblock": 1, "block/arrowblock": 1,

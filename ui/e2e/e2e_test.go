@@ -1,0 +1,301 @@
+// Package e2e drives the page in Chromium, against the real binary with real profiles
+// in a real bucket. Nothing is replaced by something easier.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	cdp "github.com/chromedp/chromedp"
+)
+
+// none is what actions give that give nothing.
+type none = cdp.Void
+
+// chromium finds the browser; without one the test is skipped, except in CI.
+func chromium(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{os.Getenv("COLDFRAME_CHROMIUM"), "chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); name != "" && err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("no chromium: apt-get install chromium")
+	}
+	t.Skip("no chromium: apt-get install chromium")
+	return ""
+}
+
+// binary is the program under test: what COLDFRAME names, else what is built now.
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("COLDFRAME"); path != "" {
+		return path, nil
+	}
+	dir, err := os.MkdirTemp("", "coldframe-e2e-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "coldframe")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/coldframe")
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// serve runs coldframe dev on a folder until the test ends, and gives its URL.
+func serve(t testing.TB, args ...string) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	cmd := exec.Command(path, append([]string{"dev", "--data", t.TempDir(), "--http-address", address, "--agent", "off"}, args...)...)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("coldframe dev:\n%s", log.String())
+		}
+	})
+	url := "http://" + address
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := ready(t.Context(), url)
+		if err == nil {
+			return url
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("coldframe dev does not come up: %v\n%s", err, log.String())
+		}
+	}
+}
+
+func ready(ctx context.Context, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/-/ready", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+// tab is a window of a browser of its own. What the page writes to the console as an
+// error, and what it throws, fails the test, unless it matches one of expected.
+type tab struct {
+	t        testing.TB
+	ctx      context.Context
+	base     string
+	expected []string
+	mu       sync.Mutex
+}
+
+func open(t testing.TB, base string) *tab {
+	t.Helper()
+	path := chromium(t)
+	options := append(cdp.DefaultExecAllocatorOptions[:], cdp.ExecPath(path), cdp.NoSandbox, cdp.DisableGPU,
+		cdp.Flag("disable-component-update", true), cdp.Flag("enable-precise-memory-info", true), cdp.Flag("js-flags", "--expose-gc"),
+		cdp.UserDataDir(t.TempDir()), cdp.WindowSize(1280, 860))
+	ctx, cancelAllocator := cdp.NewExecAllocator(t.Context(), options...)
+	ctx, cancelTab := cdp.NewContext(ctx)
+	ctx, cancelTime := context.WithTimeout(ctx, 4*time.Minute)
+	b := &tab{t: t, ctx: ctx, base: base}
+	var watching sync.WaitGroup
+	console := cdp.Console(ctx)
+	watching.Go(func() {
+		for m, err := range console {
+			if err != nil {
+				return
+			}
+			if m.Type == cdp.ConsoleError || m.IsException() {
+				b.complain(fmt.Sprintf("console: %s: %s (%s)", m.Type, m.Text, m.URL))
+			}
+		}
+	})
+	t.Cleanup(func() {
+		if t.Failed() {
+			b.shot("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
+		}
+		cancelTime()
+		_ = cdp.Cancel(ctx)
+		cancelTab()
+		cancelAllocator()
+		watching.Wait()
+	})
+	return b
+}
+
+func (b *tab) complain(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, expected := range b.expected {
+		if strings.Contains(text, expected) {
+			return
+		}
+	}
+	b.t.Error(text)
+}
+
+// expect says that complaints of the console that hold text are meant.
+func (b *tab) expect(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.expected = append(b.expected, text)
+}
+
+// do acts, or ends the test.
+func (b *tab) do(what string, actions ...cdp.Action[none]) {
+	b.t.Helper()
+	if err := cdp.Do(b.ctx, actions...); err != nil {
+		b.t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// visit goes to a view of the page and waits for the graph, if it is one.
+func (b *tab) visit(query string) {
+	b.t.Helper()
+	b.do("open "+query, cdp.Navigate(b.base+"/"+query))
+}
+
+// until waits for a condition of JavaScript.
+func (b *tab) until(condition string) {
+	b.t.Helper()
+	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("!!("+condition+")", cdp.WithPollingTimeout(20*time.Second))); err != nil {
+		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.1500s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
+	}
+}
+
+// value evaluates JavaScript.
+func value[T any](b *tab, script string) T {
+	b.t.Helper()
+	v, err := cdp.Run(b.ctx, cdp.Evaluate[T](script, cdp.EvalAwaitPromise))
+	if err != nil {
+		b.t.Fatalf("%s: %v", script, err)
+	}
+	return v
+}
+
+// click presses the element that a CSS selector finds.
+func (b *tab) click(selector string) {
+	b.t.Helper()
+	b.do("click "+selector, cdp.WaitVisible(selector), cdp.Click(selector))
+}
+
+// button presses the button with a text or a title that begins so.
+func (b *tab) button(text string) {
+	b.t.Helper()
+	find := fmt.Sprintf(`[...document.querySelectorAll('button,a,summary')].find(b=>b.checkVisibility()&&(b.textContent.trim().startsWith(%[1]q)||b.title.startsWith(%[1]q)||(b.ariaLabel??'').startsWith(%[1]q)))`, text)
+	b.until(find)
+	b.do("press "+text, cdp.Evaluate[none](fmt.Sprintf(`{const b=%s;b.focus();b.click()}`, find)))
+}
+
+// typeInto writes into the element.
+func (b *tab) typeInto(selector, text string) {
+	b.t.Helper()
+	b.do("type into "+selector, cdp.SendKeys(selector, text))
+}
+
+// key presses keys.
+func (b *tab) key(keys string) {
+	b.t.Helper()
+	b.do(fmt.Sprintf("press %q", keys), cdp.KeyEvent(keys))
+}
+
+type box struct{ X, Y, W, H float64 }
+
+func (b *tab) box(selector string) box {
+	b.t.Helper()
+	at := value[[]float64](b, fmt.Sprintf(`(()=>{const r=document.querySelector(%q).getBoundingClientRect();return [r.x,r.y,r.width,r.height]})()`, selector))
+	return box{at[0], at[1], at[2], at[3]}
+}
+
+// frame is where a function's first frame stands in the window.
+func (b *tab) frame(name string) box {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`window.coldframe?.flame?.place(%q)`, name))
+	at := value[[]float64](b, fmt.Sprintf(`(()=>{const p=coldframe.flame.place(%q),r=document.querySelector('.flame canvas').getBoundingClientRect();return [r.x+p.left,r.y+p.top,p.width,18]})()`, name))
+	return box{at[0], at[1], at[2], at[3]}
+}
+
+// graph waits until a flame graph is painted whole.
+func (b *tab) graph() {
+	b.t.Helper()
+	b.until(`window.coldframe?.flame?.boxes > 20 && !document.querySelector('[aria-busy=true]')`)
+}
+
+// param is a parameter of the page's address.
+func (b *tab) param(name string) string {
+	b.t.Helper()
+	return value[string](b, fmt.Sprintf(`new URLSearchParams(location.search).get(%q) ?? ''`, name))
+}
+
+func (b *tab) size(width, height int64) {
+	b.t.Helper()
+	b.protocol(func(ctx context.Context) error {
+		_, err := cdp.Call(ctx, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 500})
+		return err
+	})
+}
+
+// scheme is what the system says it likes: light or dark.
+func (b *tab) scheme(name string) {
+	b.t.Helper()
+	b.protocol(func(ctx context.Context) error {
+		_, err := cdp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+		return err
+	})
+}
+
+func (b *tab) protocol(call func(context.Context) error) {
+	b.t.Helper()
+	action := cdp.Action[none](func(ctx context.Context, _ *cdp.Target) (none, error) { return none{}, call(ctx) })
+	if _, err := cdp.Run(b.ctx, action); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// shot writes a screenshot to shots/, to be looked at.
+func (b *tab) shot(name string) {
+	b.t.Helper()
+	png, err := cdp.Run(b.ctx, cdp.CaptureScreenshot())
+	if err != nil {
+		b.t.Logf("screenshot %s: %v", name, err)
+		return
+	}
+	if err := errors.Join(os.MkdirAll("shots", 0o755), os.WriteFile(filepath.Join("shots", name+".png"), png, 0o644)); err != nil {
+		b.t.Error(err)
+	}
+}

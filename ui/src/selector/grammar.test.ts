@@ -1,0 +1,49 @@
+/// <reference types="node" />
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { canonical, complete, parse, withMatcher } from './grammar';
+
+test('what is right is read', () => {
+  for (const text of ['', '{}', 'job="api"', '{job="api", pod=~"a|b"}', 'cpu:samples{a!="x",}', `a='x', b!~"y"`, 'a="q\\"uote"']) {
+    assert.equal(parse(text).mistake, null, text);
+  }
+  assert.deepEqual(parse('job="api", pod=~"a|b"').matchers, [{ name: 'job', operator: '=', value: 'api' }, { name: 'pod', operator: '=~', value: 'a|b' }]);
+});
+
+test('what is wrong is pointed at', () => {
+  for (const [text, at, says] of [
+    ['job', 3, /after job/], ['job=', 4, /quotes/], ['job="api', 4, /not closed/], ['job="a" pod="b"', 8, /comma/],
+    ['a=~"("', 4, /regular/], ['9="x"', 0, /begins with/], ['{a="b"', 6, /closing/], ['a="b"}', 5, /no \{/],
+  ] as const) {
+    const { mistake } = parse(text);
+    assert.equal(mistake?.at, at, text);
+    assert.match(mistake!.message, says, text);
+  }
+});
+
+test('the place of the caret', () => {
+  for (const [text, kind, typed, name] of [
+    ['|', 'name', '', ''], ['jo|', 'name', 'jo', ''], ['job|', 'name', 'job', ''], ['job |', 'operator', '', 'job'], ['job!|', 'operator', '!', 'job'], ['job=|', 'value', '', 'job'], ['job="|', 'value', '', 'job'], ['job="ap|i"', 'value', 'ap', 'job'],
+    ['job="api", p|', 'name', 'p', ''], ['job="api", |', 'name', '', ''], ['{job=~"x", pod="a|"}', 'value', 'a', 'pod'],
+  ] as const) {
+    const caret = text.indexOf('|'), { place } = parse(text.replace('|', ''), caret);
+    assert.deepEqual([place.kind, place.typed, place.name], [kind, typed, name], text);
+  }
+});
+
+test('a choice is put in its place', () => {
+  for (const [text, choice, want] of [
+    ['jo|', 'job', 'job="|'], ['jo|="x"', 'job', 'job|="x"'], ['job!|', '!~', 'job!~"|'], ['job=|', 'api', 'job="api"|'], ['job="a|', 'api', 'job="api"|'], ['job="a|", pod="x"', 'api', 'job="api"|, pod="x"'],
+  ] as const) {
+    const caret = text.indexOf('|'), bare = text.replace('|', '');
+    const done = complete(bare, parse(bare, caret).place, choice);
+    assert.equal(done.text.slice(0, done.caret) + '|' + done.text.slice(done.caret), want, text);
+  }
+});
+
+test('forms of one selector', () => {
+  assert.equal(canonical('job="api"'), '{job="api"}');
+  assert.equal(canonical(' cpu:x{a="b"} '), 'cpu:x{a="b"}');
+  assert.equal(canonical('a="{"'), '{a="{"}');
+  assert.equal(withMatcher('job="api", pod="x"', 'pod', 'y"z'), 'job="api", pod="y\\"z"');
+});

@@ -1,0 +1,53 @@
+// Ranges of time: relative ones ("now-1h" to "now") follow the clock, absolute ones stay.
+
+import { instant } from '../format';
+
+export interface Range {
+  from: number; // milliseconds since 1970; belongs to it
+  to: number; // does not
+}
+
+const SPAN: Record<string, number> = { s: 1e3, m: 6e4, h: 36e5, d: 864e5, w: 6048e5 };
+
+/** What the menu offers. */
+export const PRESETS: [string, string][] = [
+  ['now-5m', 'Last 5 minutes'],
+  ['now-15m', 'Last 15 minutes'],
+  ['now-1h', 'Last hour'],
+  ['now-6h', 'Last 6 hours'],
+  ['now-24h', 'Last 24 hours'],
+  ['now-2d', 'Last 2 days'],
+  ['now-7d', 'Last 7 days'],
+  ['now-30d', 'Last 30 days'],
+];
+
+/** Reads an instant: "now", "now-90m", milliseconds since 1970, or a date. NaN for anything else. */
+export function when(text: string, now: number): number {
+  const relative = /^now(?:\s*([+-])\s*((?:\d+(?:\.\d+)?[smhdw])+))?$/.exec(text.trim());
+  if (relative) {
+    let span = 0;
+    for (const [, n, unit] of (relative[2] ?? '').matchAll(/(\d+(?:\.\d+)?)([smhdw])/g)) span += Number(n) * SPAN[unit!]!;
+    return relative[1] === '-' ? now - span : now + span;
+  }
+  return /^\d{11,}$/.test(text) ? Number(text) : NaN;
+}
+
+export const isRelative = (text: string): boolean => text.startsWith('now');
+
+/** Reads what a person typed for an instant, in the page's zone: "now-1h", "2026-08-21 10:00", "10:00" of today. NaN if it is none. */
+export function typed(text: string, utc: boolean, now: number): number {
+  const t = text.trim();
+  if (t.startsWith('now')) return when(t, now);
+  const zoned = /(z|[+-]\d\d:?\d\d)$/i.test(t);
+  const clock = /^\d{1,2}:\d\d(:\d\d)?$/.test(t) ? instant(now, utc, true).slice(0, 11) + t.padStart(t.length < 6 && t.indexOf(':') === 1 ? 5 : t.length, '0') : t;
+  const iso = clock.replace(' ', 'T');
+  return Date.parse(zoned ? iso : utc ? (iso.includes('T') ? iso + 'Z' : iso + 'T00:00Z') : iso.includes('T') ? iso : iso + 'T00:00');
+}
+
+/** A range in words. */
+export function describe(from: string, to: string, utc: boolean): string {
+  const preset = PRESETS.find(([value]) => value === from && to === 'now');
+  if (preset) return preset[1];
+  const name = (text: string) => (isRelative(text) ? text : instant(Number(text), utc));
+  return `${name(from)} – ${name(to)}`;
+}

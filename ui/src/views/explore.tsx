@@ -1,0 +1,172 @@
+import { useCallback, useEffect, useMemo } from 'preact/hooks';
+import * as api from '../api/client';
+import type { SeriesList, TypeList } from '../api/answers';
+import { instant, plural, value } from '../format';
+import { Chart, type Line } from '../parts/chart';
+import { MenuButton } from '../parts/menu';
+import { RangeButton } from '../parts/range';
+import { Empty, Price, Result } from '../parts/result';
+import { Selector } from '../selector/selector';
+import { withMatcher, type Place } from '../selector/grammar';
+import { useAnswer, type Answer } from '../state/answer';
+import { fromURL, toAPI } from '../state/filters';
+import { go } from '../state/url';
+import { ExportMenu } from './export';
+import { keyOf, rangeOf, selectionOf, type Page } from './page';
+import { Stacks, Toolbar, useShaped } from './stacks';
+import { firstType, isLevel, shortType, TypeSelect, unitOf } from './types';
+
+/** The types of a range; the one to show is the URL's, else the likeliest. */
+export function useTypes(page: Page, range: { from: number; to: number }): { types: Answer<TypeList>; type: string } {
+  const types = useAnswer<TypeList>(keyOf(range.from, range.to), (signal) => api.types(range, signal));
+  return { types, type: page.state.type ?? (types.value ? firstType(types.value.types) : '') };
+}
+
+/** Names and values for the selector. */
+export function useSuggest(selection: api.Selection): (place: Place, signal: AbortSignal) => Promise<string[]> {
+  const { type, from, to } = selection;
+  return useCallback(
+    async (place, signal) => {
+      const all = { query: '{}', type, from, to };
+      return place.kind === 'name' ? (await api.labelNames(all, signal)).names : (await api.labelValues(place.name, all, signal)).values;
+    },
+    [type, from, to],
+  );
+}
+
+/** One selection, over time and as a call tree. */
+export function Explore({ page }: { page: Page }) {
+  const { state, now, utc } = page;
+  const range = useMemo(() => rangeOf(state.from, state.to, now), [state.from, state.to, now]);
+  const { types, type } = useTypes(page, range);
+  const chartOf = selectionOf(state.query ?? '', type, range);
+  const pinned: [number, number] | null = state.a && state.b ? [Number(state.a), Number(state.b)] : null;
+  const selection = pinned ? { ...chartOf, from: pinned[0], to: pinned[1] } : chartOf;
+  const filters = toAPI(fromURL(state)), unit = unitOf(type), level = isLevel(type);
+  const known = type !== '' || chartOf.type === '' && chartOf.query[0] !== '{';
+
+  const series = useAnswer(known ? keyOf(chartOf, state.by) : null, (signal) => api.series(chartOf, { by: state.by, aggregate: level ? 'last' : undefined }, signal));
+  const more = { ...filters, group_by: state.group };
+  const graph = useAnswer(known ? keyOf(selection, more) : null, (signal) => api.flamegraph(selection, more, signal));
+  const names = useAnswer(known ? keyOf(chartOf) : null, (signal) => api.labelNames(chartOf, signal));
+  const { folded, shaped } = useShaped(graph.value?.tree ?? null, page);
+  const suggest = useSuggest(chartOf);
+  const failures = [graph.failure, series.failure, types.failure];
+  const refused = failures.find((f): f is api.Failure => f instanceof api.Failure && f.field === 'query')?.message ?? '';
+  const nothing = types.value !== null && types.value.types.length === 0 && !state.type;
+
+  useEffect(() => {
+    document.title = [state.query, type && shortType(type), 'coldframe'].filter(Boolean).join(' · ');
+  }, [state.query, type]);
+
+  return (
+    <main class="explore">
+      <QueryBar page={page} range={range} types={types} type={type} suggest={suggest} refused={refused} />
+      {types.failure && !known && <Result answer={types} what="the profile types">{() => null}</Result>}
+      {nothing ? (
+        <NoProfiles />
+      ) : types.failure && !known ? null : (
+        <>
+          <section class="over-time" aria-label="Over time">
+            <div class="section-head">
+              <h2>{level ? 'Level' : 'Rate'} of {type ? shortType(type) : '…'}</h2>
+              <MenuButton
+                label={<>By: {state.by || 'nothing'} <span aria-hidden="true">▾</span></>}
+                title="One line for each value of a label"
+                items={[{ name: 'nothing', checked: !state.by, do: () => go({ by: undefined }) }, ...(names.value?.names ?? []).map((name) => ({ name, checked: state.by === name, do: () => go({ by: name }) }))]}
+              />
+              {pinned && (
+                <span class="pinned" role="status">
+                  Showing {instant(pinned[0], utc)} – {instant(pinned[1], utc)}
+                  <button onClick={() => go({ from: pinned[0], to: pinned[1], a: undefined, b: undefined })}>Zoom in</button>
+                  <button onClick={() => go(compareLink(page, type, pinned))}>Compare with before</button>
+                  <button onClick={() => go({ a: undefined, b: undefined })} title="Show the whole range (Escape)">Whole range</button>
+                </span>
+              )}
+            </div>
+            <Result answer={series} what="the chart">
+              {(list) => <Chart lines={linesOf(list, state.by ?? '')} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit || list.unit} level={level} utc={utc} dark={page.dark} selected={pinned} onSelect={(a, b) => go({ a, b })} onLine={(v) => go({ query: withMatcher(state.query ?? '', state.by ?? '', v), by: undefined })} />}
+            </Result>
+          </section>
+          <section class="where" aria-label="Where it goes">
+            <Toolbar page={page} tree={folded} groupLabels={names.value?.names ?? []}>
+              <ExportMenu page={page} selection={selection} more={filters} tree={shaped} unit={unit} type={type} />
+            </Toolbar>
+            <Result answer={graph} what="the flame graph">
+              {(g) =>
+                g.total === 0 && g.tree.size <= 1 ? (
+                  <NothingSelected page={page} filtered={g.filtered} unit={unit} range={range} />
+                ) : (
+                  folded && shaped && <Stacks page={page} folded={folded} shaped={shaped} unit={unit || g.unit} />
+                )
+              }
+            </Result>
+            {level && graph.value && graph.value.stats.profiles > 1 && !pinned && <p class="hint">Levels of {plural(graph.value.stats.profiles, 'profile')} are added up here. Click into the chart to see one moment.</p>}
+            {graph.value && <Price stats={api.sum([graph.value.stats, ...(series.value ? [series.value.stats] : [])])} cut={graph.value.cut} nodes={graph.value.tree.size} />}
+          </section>
+        </>
+      )}
+    </main>
+  );
+}
+
+interface QueryBarProps {
+  page: Page;
+  range: { from: number; to: number };
+  types: Answer<TypeList>;
+  type: string;
+  suggest(place: Place, signal: AbortSignal): Promise<string[]>;
+  refused: string;
+}
+
+/** What is asked: type, selector, range. */
+export function QueryBar({ page, range, types, type, suggest, refused }: QueryBarProps) {
+  const { state, utc } = page;
+  return (
+    <div class="query-bar">
+      <TypeSelect types={types.value?.types ?? []} value={type} onChange={(t) => go({ type: t, zoom: undefined, fn: undefined, sandwich: undefined })} />
+      <Selector value={state.query ?? ''} refused={refused} onRun={(query) => (go({ query, zoom: undefined }), page.refresh())} suggest={suggest} />
+      <RangeButton from={state.from ?? 'now-1h'} to={state.to ?? 'now'} resolved={range} utc={utc} onUTC={page.setUTC} onChange={(from, to) => (go({ from: from === 'now-1h' && to === 'now' ? undefined : from, to: to === 'now' ? undefined : to, a: undefined, b: undefined }), page.refresh())} />
+    </div>
+  );
+}
+
+function linesOf(list: SeriesList, by: string): Line[] {
+  const lines = list.series.map((s) => ({ label: by ? s.labels[by] ?? '' : '', points: s.points }));
+  const sum = (l: Line) => l.points.reduce((total, [, v]) => total + v, 0);
+  return lines.sort((a, b) => sum(b) - sum(a)).slice(0, 100);
+}
+
+/** A comparison of what is pinned with as long a time right before it. */
+function compareLink(page: Page, type: string, [a, b]: [number, number]) {
+  return { view: 'compare', type, from: a, to: b, bfrom: 2 * a - b, bto: a, a: undefined, b: undefined, zoom: undefined, query: page.state.query };
+}
+
+function NoProfiles() {
+  const here = new URL('.', location.href).href.replace(/\/$/, '');
+  return (
+    <Empty title="No profiles in this range">
+      <p>Choose a longer range above, or send the first one. Any pprof will do:</p>
+      <pre class="code">{`curl --data-binary @cpu.pb.gz '${here}/api/v1/push?service_name=mine'\ncoldframe push --server ${here} --label service_name=mine cpu.pb.gz`}</pre>
+      <p>
+        Or let coldframe fetch them: <code>coldframe agent</code> profiles a whole machine, and <code>--config-path parca.yaml</code> names targets to scrape.
+      </p>
+    </Empty>
+  );
+}
+
+function NothingSelected({ page, filtered, unit, range }: { page: Page; filtered: number; unit: string; range: { from: number; to: number } }) {
+  const { state } = page;
+  const older = { from: String(range.to - 7 * (range.to - range.from)), to: String(range.to) };
+  return (
+    <Empty title="Nothing here">
+      <p>{filtered ? `The filters leave out all of it, ${value(filtered, unit)}.` : 'No profile of this type matches the selector in this range.'}</p>
+      <p class="row">
+        {filtered !== 0 && <button onClick={() => go({ filter: undefined, hide: undefined })}>Take the filters away</button>}
+        {state.query && <button onClick={() => go({ query: undefined })}>Select everything</button>}
+        {state.a && <button onClick={() => go({ a: undefined, b: undefined })}>Whole range</button>}
+        {filtered === 0 && <button onClick={() => go({ ...older, a: undefined, b: undefined })}>Look seven times as far back</button>}
+      </p>
+    </Empty>
+  );
+}
