@@ -63,7 +63,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	p.addPush(up)
-	q := p.addQuery(c.queryFlags)
+	q := p.addQuery(c.queryFlags.config(), c.SlowThreshold)
 	p.addCompact(compactor.Config{Every: c.Tick})
 	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -47,6 +48,7 @@ type queryCmd struct {
 	HTTPAddress string `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
 
 	queryFlags
+	clusterFlags
 	bucketFlag
 }
 
@@ -60,7 +62,12 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	p.addQuery(c.queryFlags)
+	cfg := c.queryFlags.config()
+	open, err := p.addCluster(&c.clusterFlags, &cfg)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
+	open(p.addQuery(cfg, c.queryFlags.SlowThreshold))
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }

@@ -73,10 +73,9 @@ func (p *process) close() (err error) {
 	return err
 }
 
-// addQuery adds the query API and the page that asks it.
-func (p *process) addQuery(f queryFlags) *query.Querier {
-	cfg := f.config()
-	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
+// addQuery adds the query API and the page that asks it. Queries that take longer than slow are logged; 0: none.
+func (p *process) addQuery(cfg query.Config, slow time.Duration) *query.Querier {
+	cfg.Observer = observeQuery(p.metrics, p.g.log, slow)
 	cfg.Retention = retentionOf(p.cat)
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
@@ -99,7 +98,7 @@ func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
 
 // addPush adds the endpoints that clients push to.
 func (p *process) addPush(up *upload.Uploader) {
-	p.server.Handle("POST /api/v1/push", http.HandlerFunc(push.New(up).ServePush))
+	push.New(up, push.Config{Observer: observePush(p.metrics)}).Routes(p.server.Handle)
 }
 
 // addCompact compacts until the end.
