@@ -88,6 +88,7 @@ func (rc *Receiver) Routes(handle func(pattern string, h http.Handler)) {
 	handle("POST "+pyroscopePush, rc.receive(protocolPyroscope, unary(rc, pyroscopePush, rc.pushPyroscope)))
 	handle("POST "+otlpExport, rc.receive(protocolOTLP, unary(rc, otlpExport, rc.exportOTLP)))
 	handle("POST "+otlpHTTP, rc.receive(protocolOTLP, http.HandlerFunc(rc.serveOTLP)))
+	rc.parcaRoutes(handle)
 	handle("GET /api/v1/agents", http.HandlerFunc(rc.serveAgents))
 }
 

@@ -28,7 +28,7 @@ const (
 // Draft is a profile in the making. Its exported fields may be set at any time before
 // Encode. It is for one goroutine.
 type Draft struct {
-	SampleTypes   []profile.ValueType // set before the first Add
+	SampleTypes   []profile.ValueType // of New and AddType
 	DefaultSample string              // the type of SampleTypes to show first; "" is not said
 	PeriodType    profile.ValueType
 	Period        int64
@@ -123,6 +123,29 @@ func New(types ...profile.ValueType) *Draft {
 
 // NumSamples is how many samples differ in stack or labels.
 func (d *Draft) NumSamples() int { return len(d.samples) }
+
+// AddType adds a sample type, of which the samples so far have none, and gives its
+// position. It costs a copy of all values.
+func (d *Draft) AddType(t profile.ValueType) int {
+	n := len(d.SampleTypes)
+	wider := make([]int64, 0, len(d.samples)*(n+1))
+	for i := range d.samples {
+		wider = append(append(wider, d.values[i*n:(i+1)*n]...), 0)
+	}
+	d.values = wider
+	d.SampleTypes = append(d.SampleTypes, t)
+	return n
+}
+
+// Derive adds a sample type whose values are times those of another. It is called when
+// all samples are there.
+func (d *Draft) Derive(t profile.ValueType, from int, times int64) {
+	to := d.AddType(t)
+	n := len(d.SampleTypes)
+	for i := range d.samples {
+		d.values[i*n+to] = d.values[i*n+from] * times
+	}
+}
 
 // Mapping adds a mapping, or finds it.
 func (d *Draft) Mapping(m Mapping) MappingRef {

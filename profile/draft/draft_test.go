@@ -3,6 +3,7 @@ package draft_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,6 +90,27 @@ func TestSameCallsGiveSameBytes(t *testing.T) {
 	}
 	if a, b := build(), build(); !bytes.Equal(a, b) {
 		t.Error("the same calls gave other bytes")
+	}
+}
+
+// Types may be known late, or follow from others.
+func TestTypesAddedLate(t *testing.T) {
+	d := draft.New()
+	samples := d.AddType(profile.ValueType{Type: "samples", Unit: "count"})
+	if err := d.Add([]draft.LocationRef{d.Frame("a")}, nil, 3); err != nil {
+		t.Fatal(err)
+	}
+	d.AddType(profile.ValueType{Type: "x", Unit: "count"})
+	if err := d.Add([]draft.LocationRef{d.Frame("a")}, nil, 1, 5); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Add([]draft.LocationRef{d.Frame("b")}, nil, 0, 7); err != nil {
+		t.Fatal(err)
+	}
+	d.Derive(cpu, samples, 10)
+	p := parse(t, d)
+	if got := fmt.Sprint(p.Sample[0].Value, p.Sample[1].Value, p.SampleType[2].Type); got != "[4 5 40] [0 7 0] cpu" {
+		t.Errorf("got %s", got)
 	}
 }
 
