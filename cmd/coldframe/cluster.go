@@ -68,15 +68,17 @@ func (c *clusterFlags) config(httpAddress net.Addr) (cluster.Config, error) {
 	return cfg, nil
 }
 
-// addCluster makes the process a member, and has cfg share queries with the others. What it
-// returns gives the others access to the querier.
-func (p *process) addCluster(c *clusterFlags, cfg *query.Config) (open func(*query.Querier), _ error) {
-	if c.alone() {
-		return func(*query.Querier) {}, nil
-	}
+// addCluster makes the process a member where the flags say so, and has cfg share queries
+// with the others. The result lets the others ask the querier that is made of cfg.
+func (p *process) addCluster(c *clusterFlags, cfg *query.Config) (admit func(*query.Querier), _ error) {
 	config, err := c.config(p.server.Addr())
 	if err != nil {
 		return nil, err
+	}
+	if c.alone() {
+		self := cluster.Member{Name: config.Name, URL: config.URL, Weight: 1, Version: cluster.Version, Self: true}
+		p.serveMembers(func() []cluster.Member { return []cluster.Member{self} })
+		return func(*query.Querier) {}, nil
 	}
 	config.Observer = observeCluster(p.metrics, p.g.log)
 	members, err := cluster.Start(config)
@@ -88,11 +90,16 @@ func (p *process) addCluster(c *clusterFlags, cfg *query.Config) (open func(*que
 	}, func() float64 { return float64(len(members.Members())) }))
 	cfg.Remote, cfg.ShareBlocks = members, c.ClusterShareBlocks
 	p.roles.Go(func() error { return members.Run(p.ctx) })
-	p.server.Handle("GET /api/v1/cluster", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		serve.WriteJSON(w, http.StatusOK, map[string]any{"members": members.Members()})
-	}))
+	p.serveMembers(members.Members)
 	p.g.log.Info("member of a cluster", "name", config.Name, "gossip", members.GossipAddress(), "join", strings.Join(config.Join, ","))
 	return func(q *query.Querier) { p.server.Handle("POST "+cluster.Path, members.Handler(q)) }, nil
+}
+
+// serveMembers tells who shares queries with this process.
+func (p *process) serveMembers(members func() []cluster.Member) {
+	p.server.Handle("GET /api/v1/cluster", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		serve.WriteJSON(w, http.StatusOK, map[string]any{"members": members()})
+	}))
 }
 
 func observeCluster(reg *prometheus.Registry, log *slog.Logger) cluster.Observer {

@@ -63,7 +63,10 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	p.addPush(up)
-	q := p.addQuery(c.queryFlags.config(), c.SlowThreshold)
+	q, err := p.addQuery(c.queryFlags, &clusterFlags{})
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
 	p.addCompact(compactor.Config{Every: c.Tick})
 	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })

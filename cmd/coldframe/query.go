@@ -62,12 +62,9 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	cfg := c.queryFlags.config()
-	open, err := p.addCluster(&c.clusterFlags, &cfg)
-	if err != nil {
+	if _, err := p.addQuery(c.queryFlags, &c.clusterFlags); err != nil {
 		return errors.Join(err, p.close())
 	}
-	open(p.addQuery(cfg, c.queryFlags.SlowThreshold))
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }

@@ -73,16 +73,23 @@ func (p *process) close() (err error) {
 	return err
 }
 
-// addQuery adds the query API and the page that asks it. Queries that take longer than slow are logged; 0: none.
-func (p *process) addQuery(cfg query.Config, slow time.Duration) *query.Querier {
-	cfg.Observer = observeQuery(p.metrics, p.g.log, slow)
+// addQuery adds the query API, of one process or of a member of a cluster, and the page that
+// asks it.
+func (p *process) addQuery(f queryFlags, c *clusterFlags) (*query.Querier, error) {
+	cfg := f.config()
+	admit, err := p.addCluster(c, &cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
 	cfg.Retention = retentionOf(p.cat)
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
 	p.index = ui.Handler()
 	p.server.Handle("GET /assets/", p.index)
 	p.server.Handle("GET /licenses.txt", p.index)
-	return q
+	admit(q)
+	return q, nil
 }
 
 // addUpload makes the way into the bucket, which is flushed at the end.

@@ -80,7 +80,7 @@ type Observer struct {
 // Member is a query process of the cluster.
 type Member struct {
 	Name    string `json:"name"`
-	Address string `json:"address"` // of gossip
+	Address string `json:"address,omitempty"` // of gossip; a process alone has none
 	URL     string `json:"url"`
 	Zone    string `json:"zone,omitempty"`
 	Weight  int    `json:"weight"`
