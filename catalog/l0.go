@@ -14,8 +14,7 @@ import (
 // L0 is a pprof block as a listing shows it.
 type L0 struct {
 	block.L0Key
-	Size     int64     // of the object, in bytes
-	Modified time.Time // when it landed
+	Size int64 // of the object, in bytes
 }
 
 // L0s lists a shard's pprof blocks that were uploaded in the minutes (after, upTo],
@@ -46,7 +45,7 @@ func (c *Catalog) L0s(ctx context.Context, tenant profile.Tenant, shard block.Sh
 				if m := MinuteOf(key.Minute); m <= after || m > upTo {
 					continue
 				}
-				if !yield(L0{key, object.Size, object.Modified}, nil) {
+				if !yield(L0{key, object.Size}, nil) {
 					return
 				}
 			}

@@ -24,7 +24,7 @@ type Block struct {
 	index    section
 	sections []section
 	chunks   []chunk
-	raw      [][]rowChunk // by group
+	raw      [][]*section // by group
 	totals   [][]*section // by group
 	rowsOf   []uint64     // by group
 

@@ -223,8 +223,7 @@ func (b *Block) compareProfiles(t *Totals, i, j int) int {
 // say the same: series and time.
 func (b *Block) verifyRowKeys(ctx context.Context, group int, totals *Totals) error {
 	i := 0
-	for _, chunk := range b.raw[group] {
-		section := chunk.rows
+	for _, section := range b.raw[group] {
 		streams, err := b.fetch(ctx, section)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -48,7 +47,6 @@ type queryCmd struct {
 	HTTPAddress string `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
 
 	queryFlags
-	clusterFlags
 	bucketFlag
 }
 
@@ -62,9 +60,7 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.addQuery(c.queryFlags, &c.clusterFlags); err != nil {
-		return errors.Join(err, p.close())
-	}
+	p.addQuery(c.queryFlags)
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }
