@@ -37,6 +37,10 @@ type Meta struct {
 
 	// R4 is the block of rollups that outlives this one. Level 4 alone has it.
 	R4 *Rollup `json:"r4,omitempty"`
+
+	// Expired says that the profiles are kept no longer and the block may be gone: R4, which is
+	// there then, is all there is.
+	Expired bool `json:"expired,omitempty"`
 }
 
 // Rollup is what HEAD says of the r4 block that belongs to a b4 block. It covers
@@ -87,6 +91,8 @@ func (m Meta) Validate() error {
 		return fmt.Errorf("block %s: tail of %d bytes in an object of %d: %w", m.ID, m.Tail, m.Size, ErrCorrupt)
 	case m.Rows < 0 || m.Profiles < 0:
 		return fmt.Errorf("block %s: %d rows of %d profiles: %w", m.ID, m.Rows, m.Profiles, ErrCorrupt)
+	case m.Expired && m.R4 == nil:
+		return fmt.Errorf("block %s: expired, and has no r4: %w", m.ID, ErrCorrupt)
 	case m.R4 != nil && m.Level != L4:
 		return fmt.Errorf("block %s: has an r4 at level %d: %w", m.ID, m.Level, ErrCorrupt)
 	case m.R4 != nil && (m.R4.Tail <= 0 || m.R4.Tail > m.R4.Size):

@@ -34,8 +34,13 @@ func (t *transaction) fit(ctx context.Context, h *Head) ([]byte, error) {
 	if err != nil || len(data) <= t.c.cfg.MaxHeadBytes {
 		return data, err
 	}
+	// What is retired is forgotten within hours. It is no reason to spill what is new.
+	retired, err := json.Marshal(h.Retired)
+	if err != nil || len(data)-len(retired) <= t.c.cfg.MaxHeadBytes {
+		return data, err
+	}
 	if t.spill == nil || !h.holds(t.spill.entries) {
-		old, err := h.oldest(len(data)-t.c.cfg.MaxHeadBytes/2, t.c.cfg.MaxHeadBytes/4)
+		old, err := h.oldest(len(data)-len(retired)-t.c.cfg.MaxHeadBytes/2, t.c.cfg.MaxHeadBytes/4)
 		if err != nil || len(old) == 0 {
 			return data, err
 		}

@@ -9,8 +9,9 @@ import (
 	"github.com/coldframe/coldframe/internal/guard"
 )
 
-// Change is what a commit does to a HEAD: [Seal], [Sweep] or [Merge]. Each says what
-// it was planned upon, and is ErrConflict when that holds no longer.
+// Change is what a commit does to a HEAD: [Seal], [Sweep], [Merge], [Quarantine], [Expire],
+// [Forget] or [Clear]. Each says what it was planned upon, and is ErrConflict when that
+// holds no longer.
 type Change interface {
 	apply(h *Head, window Minute, now time.Time) error
 }
@@ -49,6 +50,7 @@ func next(h Head, c Change, txn block.ID, now time.Time, window Minute) (Head, e
 	h.Txns = append(h.Txns, txn)
 	h.Txns = h.Txns[max(0, len(h.Txns)-maxTxns):]
 	h.forget(window)
+	h.forgetRetired(now)
 	return h, h.validate()
 }
 
@@ -87,15 +89,19 @@ func (s Sweep) apply(h *Head, window Minute, now time.Time) error {
 	h.Sweep++
 	if !s.Partly {
 		h.Swept = s.To
+		if upTo := h.SweepFrom(window); upTo > from {
+			h.Retired = append(h.Retired, Retired{Time: now.Unix(), L0: upTo})
+		}
 	}
 	return h.gather(from, s.To, s.Out, now)
 }
 
-func (m Merge) apply(h *Head, _ Minute, _ time.Time) error {
+func (m Merge) apply(h *Head, _ Minute, now time.Time) error {
 	for _, id := range m.In {
 		i := h.find(id)
 		switch {
 		case i >= 0:
+			h.retire(now, objectsOf(h.Live[i])...)
 			h.Live = slices.Delete(h.Live, i, i+1)
 		case !guard.Removed(guard.MergeInputs):
 			return fmt.Errorf("merge of %d blocks: %s is not live: %w", len(m.In), id, ErrConflict)

@@ -14,10 +14,11 @@ import (
 // names, which become IDs; their day is 2026-08-21 unless given.
 //
 //	minutes SEALED SWEPT SWEEP
-//	live NAME [YYYYMMDD] FROM TO
+//	live NAME [YYYYMMDD] FROM TO    NAME of a block with rollups R: NAME+R; with nothing else left: -NAME+R
 //	gathered FROM TO NAME…
 //	part NAME ENTRIES
-//	seal FROM TO | sweep SWEEP TO [partly] | merge NAME…
+//	retired HH:MM l0 MINUTE | retired HH:MM NAME…
+//	seal FROM TO | sweep SWEEP TO [partly] | merge NAME… | expire RAWDAY ROLLUPSDAY [PART] | forget L0 NAME… | clear TO
 //	out NAME [YYYYMMDD] FROM TO
 func TestChange(t *testing.T) {
 	now := time.Date(2026, 8, 21, 12, 0, 0, 0, time.UTC)
@@ -94,7 +95,56 @@ func readMeta(t *testing.T, words []string) block.Meta {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return block.Meta{ID: nameID(words[0]), Level: block.L1, Day: day, MinTime: ms[0], MaxTime: ms[1], Size: 1000, Tail: 100, CRC: 7, Rows: 1, Profiles: 1}
+	m := block.Meta{Level: block.L1, Day: day, MinTime: ms[0], MaxTime: ms[1], Size: 1000, Tail: 100, CRC: 7, Rows: 1, Profiles: 1}
+	name, rollups, has := strings.Cut(words[0], "+")
+	if has {
+		m.Level, m.R4 = block.L4, &block.Rollup{ID: nameID(rollups), Size: 10, Tail: 10}
+	}
+	name, m.Expired = strings.CutPrefix(name, "-")
+	m.ID = nameID(name)
+	return m
+}
+
+// retiredBlock reads NAME, of a block of level 1 and the usual day, or CLASS/YYYYMMDD/NAME.
+func retiredBlock(t *testing.T, word string) RetiredBlock {
+	t.Helper()
+	parts := strings.Split(word, "/")
+	if len(parts) == 1 {
+		parts = []string{"b1", usualDay, word}
+	}
+	d, err := block.ParseDay(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return RetiredBlock{block.Class(parts[0]), d, nameID(parts[2])}
+}
+
+func readRetired(t *testing.T, words []string) Retired {
+	t.Helper()
+	at, err := time.Parse("20060102 15:04", usualDay+" "+words[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Retired{Time: at.Unix()}
+	if words[1] == "l0" {
+		scan(t, words[2], "%d", &r.L0)
+		return r
+	}
+	for _, word := range words[1:] {
+		r.Blocks = append(r.Blocks, retiredBlock(t, word))
+	}
+	return r
+}
+
+func printRetired(r Retired) string {
+	line := "retired " + time.Unix(r.Time, 0).UTC().Format("15:04")
+	if r.L0 > 0 {
+		line += fmt.Sprintf(" l0 %d", r.L0)
+	}
+	for _, b := range r.Blocks {
+		line += fmt.Sprintf(" %s/%s/%s", b.Class, b.Day, idName(b.ID))
+	}
+	return line + "\n"
 }
 
 func readHead(t *testing.T, text string) Head {
@@ -121,6 +171,8 @@ func readHead(t *testing.T, text string) Head {
 			p := Part{ID: nameID(words[1]), Size: 1000}
 			scan(t, words[2], "%d", &p.Entries)
 			h.Arch = append(h.Arch, p)
+		case "retired":
+			h.Retired = append(h.Retired, readRetired(t, words[1:]))
 		default:
 			t.Fatalf("case: HEAD line %q", line)
 		}
@@ -158,9 +210,35 @@ func readChange(t *testing.T, text string) Change {
 			m.In = append(m.In, nameID(name))
 		}
 		return m
+	case "expire":
+		e := Expire{Raw: mustDay(t, words[1]), Rollups: mustDay(t, words[2])}
+		if len(words) > 3 {
+			e.Parts = []OpenedPart{{ID: nameID(words[3]), Entries: out}}
+		}
+		return e
+	case "forget":
+		var f Forget
+		scan(t, words[1], "%d", &f.L0)
+		for _, word := range words[2:] {
+			f.Blocks = append(f.Blocks, retiredBlock(t, word))
+		}
+		return f
+	case "clear":
+		var c Clear
+		scan(t, first, "clear %d", &c.To)
+		return c
 	}
 	t.Fatalf("case: change %q", first)
 	return nil
+}
+
+func mustDay(t *testing.T, text string) block.Day {
+	t.Helper()
+	d, err := block.ParseDay(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
 }
 
 func printHead(h Head) string {
@@ -171,7 +249,14 @@ func printHead(h Head) string {
 		if day == usualDay+" " {
 			day = ""
 		}
-		fmt.Fprintf(&b, "live %s %s%s %s\n", idName(m.ID), day, time.UnixMilli(m.MinTime).UTC().Format("15:04"), time.UnixMilli(m.MaxTime).UTC().Format("15:04"))
+		name := idName(m.ID)
+		if m.R4 != nil {
+			name += "+" + idName(m.R4.ID)
+		}
+		if m.Expired {
+			name = "-" + name
+		}
+		fmt.Fprintf(&b, "live %s %s%s %s\n", name, day, time.UnixMilli(m.MinTime).UTC().Format("15:04"), time.UnixMilli(m.MaxTime).UTC().Format("15:04"))
 	}
 	for _, g := range h.Commits {
 		fmt.Fprintf(&b, "gathered %d %d", g.From, g.To)
@@ -179,6 +264,9 @@ func printHead(h Head) string {
 			fmt.Fprintf(&b, " %s", idName(o.ID))
 		}
 		b.WriteString("\n")
+	}
+	for _, r := range h.Retired {
+		b.WriteString(printRetired(r))
 	}
 	for _, p := range h.Arch {
 		fmt.Fprintf(&b, "part %s %d\n", idName(p.ID), p.Entries)

@@ -32,7 +32,6 @@ func (c *Catalog) Commit(ctx context.Context, tenant profile.Tenant, shard block
 		change: change,
 		key:    block.HeadKey(tenant, shard),
 		txn:    c.cfg.NewID(now),
-		now:    now,
 	}
 	pause := c.cfg.Backoff
 	for attempt := 1; ; attempt++ {
@@ -60,7 +59,6 @@ type transaction struct {
 	change Change
 	key    string
 	txn    block.ID
-	now    time.Time
 	spill  *spill // written by an earlier attempt
 }
 
@@ -83,7 +81,11 @@ func (t *transaction) try(ctx context.Context, write bool) (Head, error) {
 	case !write:
 		return Head{}, &retryError{errors.New("HEAD kept changing or could not be written")}
 	}
-	n, err := next(h, t.change, t.txn, t.now, t.c.Window())
+	now, err := t.c.bkt.Now(ctx)
+	if err != nil {
+		return Head{}, err
+	}
+	n, err := next(h, t.change, t.txn, now, t.c.Window())
 	if err != nil {
 		return Head{}, fmt.Errorf("%s: %w", t.key, err)
 	}

@@ -37,10 +37,11 @@ type Head struct {
 	// Swept is the minute that Sealed was at when stragglers were last gathered.
 	Swept Minute `json:"swept"`
 
-	Live    []block.Meta `json:"live"`    // by day, time of the first profile, ID
-	Commits []Gathering  `json:"commits"` // which gathered pprof blocks that a sweep will meet again, oldest first
-	Txns    []block.ID   `json:"txns"`    // of the latest 64 commits, oldest first
-	Arch    []Part       `json:"arch"`    // where older live entries lie, oldest first
+	Live    []block.Meta `json:"live"`              // by day, time of the first profile, ID
+	Commits []Gathering  `json:"commits"`           // which gathered pprof blocks that a sweep will meet again, oldest first
+	Txns    []block.ID   `json:"txns"`              // of the latest 64 commits, oldest first
+	Arch    []Part       `json:"arch"`              // where older live entries lie, oldest first
+	Retired []Retired    `json:"retired,omitempty"` // what commits of the last hours have put out of use, oldest first
 }
 
 // maxTxns bounds Head.Txns. A commit whose answer was lost finds itself there as long
@@ -170,6 +171,11 @@ func (h Head) validate() error {
 			return err
 		}
 	}
+	for _, r := range h.Retired {
+		if r.L0 < 0 || r.L0 > h.Sealed || r.L0 == 0 && len(r.Blocks) == 0 {
+			return fmt.Errorf("retired at %d: pprof blocks up to minute %d, sealed up to %d, and %d blocks", r.Time, r.L0, h.Sealed, len(r.Blocks))
+		}
+	}
 	for _, p := range h.Arch {
 		if p.Entries <= 0 || p.MinTime > p.MaxTime || p.Size <= 0 {
 			return fmt.Errorf("arch part %s: %d entries in [%d, %d], %d bytes", p.ID, p.Entries, p.MinTime, p.MaxTime, p.Size)
@@ -216,6 +222,7 @@ func (h Head) clone() Head {
 	h.Commits = slices.Clone(h.Commits)
 	h.Txns = slices.Clone(h.Txns)
 	h.Arch = slices.Clone(h.Arch)
+	h.Retired = slices.Clone(h.Retired)
 	return h
 }
 

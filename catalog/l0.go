@@ -14,7 +14,8 @@ import (
 // L0 is a pprof block as a listing shows it.
 type L0 struct {
 	block.L0Key
-	Size int64 // of the object, in bytes
+	Size     int64     // of the object, in bytes
+	Modified time.Time // when it landed
 }
 
 // L0s lists a shard's pprof blocks that were uploaded in the minutes (after, upTo],
@@ -45,7 +46,7 @@ func (c *Catalog) L0s(ctx context.Context, tenant profile.Tenant, shard block.Sh
 				if m := MinuteOf(key.Minute); m <= after || m > upTo {
 					continue
 				}
-				if !yield(L0{key, object.Size}, nil) {
+				if !yield(L0{key, object.Size, object.Modified}, nil) {
 					return
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/profile"
@@ -106,6 +108,8 @@ const (
 
 	// settingsAtMost is how long they are gone by while the bucket does not answer.
 	settingsAtMost = 10 * time.Minute
+
+	settingsTimeout = time.Minute
 )
 
 // remembered is an object below meta as it was read last.
@@ -121,57 +125,69 @@ type settingsCache struct {
 	mu       sync.Mutex
 	tenants  map[profile.Tenant]remembered[Settings]
 	defaults remembered[Defaults]
+	flight   singleflight.Group
 }
 
 // Settings reads a tenant's settings, or remembers them for some seconds. When the
 // bucket does not answer, they are as they were for up to ten minutes.
 func (c *Catalog) Settings(ctx context.Context, tenant profile.Tenant) (Settings, error) {
-	c.settings.mu.Lock()
-	known := c.settings.tenants[tenant]
-	c.settings.mu.Unlock()
-	return recall(ctx, c, known, block.TenantKey(tenant), ParseSettings, func(r remembered[Settings]) {
-		c.settings.tenants[tenant] = r
-	})
+	return recall(ctx, c, block.TenantKey(tenant), ParseSettings,
+		func() remembered[Settings] { return c.settings.tenants[tenant] },
+		func(r remembered[Settings]) { c.settings.tenants[tenant] = r })
 }
 
 // Defaults reads what the bucket's own lifecycle is, with the same memory.
 func (c *Catalog) Defaults(ctx context.Context) (Defaults, error) {
-	c.settings.mu.Lock()
-	known := c.settings.defaults
-	c.settings.mu.Unlock()
-	return recall(ctx, c, known, block.DefaultsKey(), ParseDefaults, func(r remembered[Defaults]) {
-		c.settings.defaults = r
-	})
+	return recall(ctx, c, block.DefaultsKey(), ParseDefaults,
+		func() remembered[Defaults] { return c.settings.defaults },
+		func(r remembered[Defaults]) { c.settings.defaults = r })
 }
 
-// recall gives what is known of an object, or reads it.
-func recall[T any](ctx context.Context, c *Catalog, known remembered[T], key string, parse func([]byte) (T, error), keep func(remembered[T])) (T, error) {
-	now := time.Now()
-	if now.Sub(known.asked) >= settingsFor {
-		data, _, err := c.bkt.Get(ctx, key)
-		known.asked, known.reason = now, nil
-		switch {
-		case errors.Is(err, bucket.ErrNotExist):
-			known.value, known.read = *new(T), now
-		case err == nil:
-			if known.value, err = parse(data); err == nil {
-				known.read = now
-			} else {
-				known.read, known.reason = time.Time{}, fmt.Errorf("%s: %w", key, err)
-			}
-		default:
-			known.reason = err
-		}
-		if ctx.Err() == nil { // else nothing is known of the bucket
+// recall gives what is known of an object, or reads it: once for all who ask meanwhile.
+func recall[T any](ctx context.Context, c *Catalog, key string, parse func([]byte) (T, error), known func() remembered[T], keep func(remembered[T])) (T, error) {
+	c.settings.mu.Lock()
+	r := known()
+	c.settings.mu.Unlock()
+	now := time.Now().Truncate(time.Millisecond)
+	if now.Sub(r.asked) >= settingsFor {
+		reading := c.settings.flight.DoChan(key, func() (any, error) {
+			r := r.again(context.WithoutCancel(ctx), c.bkt, key, parse)
 			c.settings.mu.Lock()
-			keep(known)
-			c.settings.mu.Unlock()
+			defer c.settings.mu.Unlock()
+			keep(r)
+			return r, nil
+		})
+		select {
+		case <-ctx.Done():
+			return *new(T), ctx.Err()
+		case read := <-reading:
+			r = read.Val.(remembered[T])
 		}
 	}
-	if known.reason != nil && now.Sub(known.read) > settingsAtMost {
-		return *new(T), known.reason
+	if r.reason != nil && now.Sub(r.read) > settingsAtMost {
+		return *new(T), r.reason
 	}
-	return known.value, nil
+	return r.value, nil
+}
+
+// again is what is known after another look.
+func (r remembered[T]) again(ctx context.Context, bkt bucket.Bucket, key string, parse func([]byte) (T, error)) remembered[T] {
+	ctx, cancel := context.WithTimeout(ctx, settingsTimeout)
+	defer cancel()
+	data, _, err := bkt.Get(ctx, key)
+	now := time.Now().Truncate(time.Millisecond)
+	r.asked, r.reason = now, err
+	if errors.Is(err, bucket.ErrNotExist) {
+		return remembered[T]{asked: now, read: now}
+	}
+	if err != nil {
+		return r
+	}
+	if r.value, err = parse(data); err != nil {
+		return remembered[T]{asked: now, reason: fmt.Errorf("%s: %w", key, err)}
+	}
+	r.read = now
+	return r
 }
 
 // Retentions are how long a tenant's profiles and rollups are kept: by its own settings

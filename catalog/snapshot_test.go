@@ -36,7 +36,7 @@ func upload(t *testing.T, b bucket.Bucket, shard block.Shard, before time.Durati
 	if err := b.Create(t.Context(), key.String(), strings.NewReader("x"), 1); err != nil {
 		t.Fatal(err)
 	}
-	return L0{key, 1}
+	return L0{L0Key: key, Size: 1}
 }
 
 func seal(t *testing.T, c *Catalog, shard block.Shard, to Minute) {

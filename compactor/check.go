@@ -290,39 +290,15 @@ func (k *checking) pprofBlocks(ctx context.Context, h catalog.Head) error {
 	return nil
 }
 
-// orphanAge is how old a block must be to be called an orphan: the job that wrote a
-// younger one may be about to commit it.
-const orphanAge = time.Hour
-
 // orphans looks for blocks that are not live.
 func (k *checking) orphans(ctx context.Context, h catalog.Head, live []block.Meta) error {
-	named := make(map[string]bool, len(live))
-	for _, m := range live {
-		named[m.Key(k.shard.tenant, k.shard.Shard)] = true
-		named[m.RollupKey(k.shard.tenant, k.shard.Shard)] = true
-	}
-	for _, part := range h.Arch {
-		named[block.ArchKey(k.shard.tenant, k.shard.Shard, part.ID)] = true
-	}
-	named[block.HeadKey(k.shard.tenant, k.shard.Shard)] = true
-	for _, commit := range h.Commits { // what was merged away is still read by sweeps
-		for _, out := range commit.Out {
-			named[out.Key(k.shard.tenant, k.shard.Shard)] = true
-		}
-	}
 	now, err := k.c.bkt.Now(ctx)
 	if err != nil {
 		return err
 	}
-	for _, class := range [...]block.Class{block.ClassB1, block.ClassB2, block.ClassB3, block.ClassB4, block.ClassR4, block.ClassManifest} {
-		for o, err := range k.c.bkt.List(ctx, class.ShardPrefix(k.shard.tenant, k.shard.Shard)) {
-			if err != nil {
-				return err
-			}
-			if age := now.Sub(o.Modified); !named[o.Key] && age >= orphanAge {
-				k.find(Orphan, o.Key, "%d bytes, written %s ago", o.Size, age.Round(time.Minute))
-			}
-		}
+	orphans, err := k.c.orphans(ctx, k.shard, named(k.shard, h, live), now.Add(-orphanAge))
+	for _, o := range orphans {
+		k.find(Orphan, o.Key, "%d bytes, written %s ago", o.Size, now.Sub(o.Modified).Round(time.Minute))
 	}
-	return nil
+	return err
 }

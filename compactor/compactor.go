@@ -17,13 +17,10 @@ package compactor
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/bucket"
@@ -42,6 +39,8 @@ type Compactor struct {
 	shards   []shard                  // as RunDue has listed them last
 	listedAt time.Time                // by the bucket's clock
 	known    map[shard]sourceLists    // sources of the blocks that sweeps ask for
+
+	tidied, audited intervals
 }
 
 // Config tunes a [Compactor]. The zero Config is good for production.
@@ -82,6 +81,16 @@ type Config struct {
 	// stragglers in them. Default 10 min, at most half of the catalog's window.
 	SweepEvery time.Duration
 
+	// Delete has objects deleted that are of no use any more, instead of leaving that to the
+	// bucket's lifecycle: blocks that were merged away, pprof blocks that are in others,
+	// days that are past their tenant's retention, and what commits in vain left behind, at the
+	// end of its class's life. In a bucket without conditional writes nothing is deleted.
+	Delete bool
+
+	// Grace is how long after the commit that put an object out of use it is deleted; 1 h. A
+	// query that takes longer, or an answer from a snapshot that old, may miss it.
+	Grace time.Duration
+
 	// TempDir is where outputs lie that are too large for memory. Default [os.TempDir].
 	TempDir string
 
@@ -108,6 +117,7 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Compactor {
 	cfg.Lag = cmp.Or(max(0, cfg.Lag), 20*time.Second)
 	cfg.Every = cmp.Or(max(0, cfg.Every), 30*time.Second)
 	cfg.SweepEvery = min(cmp.Or(max(0, cfg.SweepEvery), 10*time.Minute), time.Duration(cat.Window()/2)*time.Minute)
+	cfg.Grace = cmp.Or(max(0, cfg.Grace), time.Hour)
 	if cfg.NewID == nil {
 		cfg.NewID = block.NewID
 	}
@@ -121,8 +131,9 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Compactor {
 }
 
 // RunOnce seals every full minute of every shard, or also the current one, sweeps, merges
-// blocks of every level that is due, and returns when nothing is left to do. One shard's failure does not keep the
-// others from being compacted; all failures are in the error.
+// blocks of every level that is due, deletes what may be deleted, and returns when nothing is
+// left to do. One shard's failure does not keep the others from being compacted; all
+// failures are in the error.
 func (c *Compactor) RunOnce(ctx context.Context) error {
 	now, err := c.bkt.Now(ctx)
 	if err != nil {
@@ -136,11 +147,18 @@ func (c *Compactor) RunOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.each(shards, func(s shard) error { return c.compact(ctx, s, upTo, 0) })
+	var all []*work
+	for _, s := range shards {
+		steps := c.compact(s, upTo, 0)
+		tidy := func(ctx context.Context) (bool, error) { return c.tidy(ctx, s) }
+		all = append(all, &work{shard: s, steps: slices.Insert(steps, 1, tidy)})
+	}
+	return c.inTurns(ctx, all)
 }
 
 // RunDue is RunOnce of what is due: full minutes at which it has not looked yet, and a
-// sweep of shards of which more than SweepEvery is not swept, and merges.
+// sweep of shards of which more than SweepEvery is not swept, and merges; every ten
+// minutes deletion, and once a day a look for what is of no use.
 func (c *Compactor) RunDue(ctx context.Context) error {
 	now, err := c.bkt.Now(ctx)
 	if err != nil {
@@ -151,39 +169,57 @@ func (c *Compactor) RunDue(ctx context.Context) error {
 		return err
 	}
 	upTo := lastEnded(now, c.cfg.Lag)
-	return c.each(shards, func(s shard) error {
+	var all []*work
+	for _, s := range shards {
 		if !c.firstLook(s, upTo) {
-			return nil
+			continue
 		}
-		err := c.compact(ctx, s, upTo, c.cfg.SweepEvery)
-		if err != nil {
-			c.forgetLook(s)
+		w := &work{shard: s, steps: c.compact(s, upTo, c.cfg.SweepEvery)}
+		if c.tidied.due(s, now, tidyEvery) {
+			w.steps = append(w.steps, func(ctx context.Context) (bool, error) { return c.tidy(ctx, s) })
 		}
-		return err
-	})
+		if c.audited.due(s, now, auditEvery) {
+			w.steps = append(w.steps, func(ctx context.Context) (bool, error) { return c.audit(ctx, s) })
+		}
+		w.failed = func() { c.forgetLook(s) }
+		all = append(all, w)
+	}
+	return c.inTurns(ctx, all)
 }
 
 // compact seals a shard up to a minute, sweeps it if that much is not swept, and merges
 // what is due.
-func (c *Compactor) compact(ctx context.Context, s shard, upTo catalog.Minute, unswept time.Duration) error {
-	if err := c.sealUpTo(ctx, s, upTo); err != nil {
-		return err
+func (c *Compactor) compact(s shard, upTo catalog.Minute, unswept time.Duration) []step {
+	swept := false
+	return []step{
+		func(ctx context.Context) (bool, error) { return c.admit(ctx, s) },
+		func(ctx context.Context) (bool, error) { return c.sealNext(ctx, s, upTo) },
+		func(ctx context.Context) (done bool, err error) {
+			swept, err = c.look(ctx, s, unswept)
+			return true, err
+		},
+		func(ctx context.Context) (bool, error) {
+			if swept {
+				return true, nil
+			}
+			return c.sweepNext(ctx, s)
+		},
+		func(ctx context.Context) (bool, error) { return c.promoteNext(ctx, s, upTo) },
 	}
+}
+
+// look tells how far a shard is sealed, and says whether it is swept far enough.
+func (c *Compactor) look(ctx context.Context, s shard, unswept time.Duration) (swept bool, err error) {
 	h, err := c.cat.Head(ctx, s.tenant, s.Shard)
 	if err != nil {
-		return err
+		return false, err
 	}
 	now, err := c.bkt.Now(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	c.cfg.Observer.sealed(s, now.Sub((h.Sealed + 1).Time()))
-	if sweepDue(h, unswept) {
-		if err := c.sweep(ctx, s); err != nil {
-			return err
-		}
-	}
-	return c.promote(ctx, s, upTo)
+	return !sweepDue(h, unswept), nil
 }
 
 // Run calls RunDue again and again until ctx ends. Failures are told to the Observer.
@@ -202,24 +238,6 @@ func (c *Compactor) Run(ctx context.Context) {
 		}
 		timer.Reset(c.cfg.Every)
 	}
-}
-
-// each calls do for all shards in a random order, so that compactors which do not
-// know of each other seldom meet.
-func (c *Compactor) each(shards []shard, do func(shard) error) error {
-	errs := make([]error, len(shards))
-	var g errgroup.Group
-	g.SetLimit(c.cfg.Jobs)
-	for _, i := range rand.Perm(len(shards)) {
-		g.Go(func() error {
-			if err := do(shards[i]); err != nil {
-				errs[i] = fmt.Errorf("compact %s: %w", shards[i], err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // they return none
-	return errors.Join(errs...)
 }
 
 // relist is how long RunDue goes by a list of shards. Queries find new shards at

@@ -28,7 +28,7 @@ const (
 
 	// halfLife is half of what lifecycle rules let a block of levels 1 to 3 live. One that
 	// found no other to be merged with goes to level 4 alone, before it expires.
-	halfLife = 7 * 24 * time.Hour / 2
+	halfLife = catalog.LifeOfBlocks / 2
 
 	// What a merge reads: each input costs memory, and an object larger than 5 GiB
 	// cannot be written by one PUT.
@@ -75,7 +75,7 @@ func planMerges(live []block.Meta, now time.Time, upTo catalog.Minute) []merge {
 func windowsOf(live []block.Meta, level block.Level) [][]block.Meta {
 	var windows [][]block.Meta
 	for _, m := range live {
-		if m.Bad != "" || m.Level >= level {
+		if m.Bad != "" || m.Expired || m.Level >= level {
 			continue
 		}
 		if n := len(windows); n > 0 && windowBegins(windows[n-1][0], level).Equal(windowBegins(m, level)) {
@@ -132,7 +132,7 @@ func planDays(live []block.Meta, taken map[block.ID]bool) []merge {
 			m := live[0]
 			live = live[1:]
 			waits = waits || taken[m.ID]
-			if m.Level == block.L4 && m.Bad == "" {
+			if m.Level == block.L4 && m.Bad == "" && !m.Expired {
 				in = append(in, m)
 			}
 		}

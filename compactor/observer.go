@@ -26,8 +26,48 @@ type Observer struct {
 	Unreadable func(key string, err error)
 	// Sealed: how long ago the last minute ended that is sealed, after each look at a shard.
 	Sealed func(profile.Tenant, block.Shard, time.Duration)
+	// Looked: what HEAD says of a shard and what is to be merged there, after each look.
+	Looked func(profile.Tenant, block.Shard, State)
+	// Expired: the days before this one have left HEAD.
+	Expired func(profile.Tenant, block.Shard, block.Day)
+	// Deleted: objects are deleted.
+	Deleted func(profile.Tenant, block.Shard, Deletion)
+	// Audited: what lies in a shard and is of no use. Once a day.
+	Audited func(profile.Tenant, block.Shard, Audit)
 	// Failed: a round of Run failed in part. It goes on.
 	Failed func(error)
+}
+
+// State is what HEAD says of a shard, and the work that is due.
+type State struct {
+	Blocks [block.L4 + 1]int   // live ones by level; arch parts are not counted
+	Bytes  [block.L4 + 1]int64 // of these
+	Bad    int                 // live blocks that are damaged or gone
+	Arch   int                 // entries in arch parts
+
+	Merges     int   // planned and not done
+	MergeBytes int64 // that these will read
+}
+
+func stateOf(h catalog.Head, plan []merge) State {
+	var s State
+	for _, m := range h.Live {
+		s.Blocks[m.Level]++
+		s.Bytes[m.Level] += m.Size
+		if m.Bad != "" {
+			s.Bad++
+		}
+	}
+	for _, part := range h.Arch {
+		s.Arch += part.Entries
+	}
+	s.Merges = len(plan)
+	for _, p := range plan {
+		for _, m := range p.in {
+			s.MergeBytes += m.Size
+		}
+	}
+	return s
 }
 
 // Job is a seal, a sweep or a merge of blocks, and what became of it.
@@ -86,6 +126,30 @@ func (o Observer) unreadable(key string, err error) {
 func (o Observer) sealed(s shard, behind time.Duration) {
 	if o.Sealed != nil {
 		o.Sealed(s.tenant, s.Shard, behind)
+	}
+}
+
+func (o Observer) looked(s shard, state State) {
+	if o.Looked != nil {
+		o.Looked(s.tenant, s.Shard, state)
+	}
+}
+
+func (o Observer) expired(s shard, before block.Day) {
+	if o.Expired != nil {
+		o.Expired(s.tenant, s.Shard, before)
+	}
+}
+
+func (o Observer) deleted(s shard, d Deletion) {
+	if o.Deleted != nil && d.objects() > 0 {
+		o.Deleted(s.tenant, s.Shard, d)
+	}
+}
+
+func (o Observer) audited(s shard, a Audit) {
+	if o.Audited != nil {
+		o.Audited(s.tenant, s.Shard, a)
 	}
 }
 

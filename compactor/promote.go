@@ -14,13 +14,8 @@ import (
 	"github.com/coldframe/coldframe/catalog"
 )
 
-// promote merges a shard's blocks, level by level, until nothing is due. The shard's
-// minutes up to upTo are sealed, or nobody uploaded in them.
-func (c *Compactor) promote(ctx context.Context, s shard, upTo catalog.Minute) error {
-	return repeat(func() (bool, error) { return c.promoteNext(ctx, s, upTo) })
-}
-
-// promoteNext does the first merge that is due, and says whether there was none.
+// promoteNext does the first merge of a shard's blocks that is due, and says whether there was
+// none. The shard's minutes up to upTo are sealed, or nobody uploaded in them.
 func (c *Compactor) promoteNext(ctx context.Context, s shard, upTo catalog.Minute) (done bool, err error) {
 	h, err := c.cat.Head(ctx, s.tenant, s.Shard)
 	if err != nil {
@@ -31,6 +26,7 @@ func (c *Compactor) promoteNext(ctx context.Context, s shard, upTo catalog.Minut
 		return false, err
 	}
 	plan := planMerges(h.Live, now, upTo)
+	c.cfg.Observer.looked(s, stateOf(h, plan))
 	if len(plan) == 0 {
 		return true, nil
 	}

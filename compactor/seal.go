@@ -10,31 +10,8 @@ import (
 	"github.com/coldframe/coldframe/catalog"
 )
 
-// maxConflicts is how often work is planned again before it is left to those who
-// keep doing it first.
-const maxConflicts = 20
-
-// repeat calls next, which plans a job and does it, until there is none left. A job
-// that another compactor has done meanwhile is planned again.
-func repeat(next func() (done bool, err error)) error {
-	for conflicts := 0; ; {
-		done, err := next()
-		switch {
-		case errors.Is(err, catalog.ErrConflict) && conflicts < maxConflicts:
-			conflicts++
-		case err != nil || done:
-			return err
-		}
-	}
-}
-
-// sealUpTo seals a shard's minutes up to upTo, job by job, with the sweeps that must
-// come between.
-func (c *Compactor) sealUpTo(ctx context.Context, s shard, upTo catalog.Minute) error {
-	return repeat(func() (bool, error) { return c.sealNext(ctx, s, upTo) })
-}
-
-// sealNext does one job, a seal or a sweep, and says whether it was the last.
+// sealNext does one job on the way to having sealed a shard up to upTo, a seal or the sweep
+// that must come between, and says whether it was the last.
 func (c *Compactor) sealNext(ctx context.Context, s shard, upTo catalog.Minute) (done bool, err error) {
 	h, err := c.cat.Head(ctx, s.tenant, s.Shard)
 	if err != nil {

@@ -3,8 +3,6 @@ package query
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -15,7 +13,7 @@ import (
 	"github.com/coldframe/coldframe/serve"
 )
 
-// Handler answers GET /api/v1/{pprof,flamegraph,top,series,types,labels,blocks} and
+// Handler answers GET /api/v1/{pprof,flamegraph,top,series,types,labels} and
 // /api/v1/label/NAME/values as api/openapi.yaml describes, and any other path below
 // /api/v1/ with a JSON 404. A more specific pattern beside it, as POST /api/v1/push,
 // wins.
@@ -29,13 +27,12 @@ func (q *Querier) Handler() http.Handler {
 		"GET /api/v1/types":               q.explainable(q.serveTypes),
 		"GET /api/v1/labels":              q.explainable(q.serveLabels),
 		"GET /api/v1/label/{name}/values": q.explainable(q.serveLabelValues),
-		"GET /api/v1/blocks":              q.serveBlocks,
 		"/api/v1/":                        serveUnknown,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			body, err := h(r)
 			if err != nil {
-				serve.WriteError(visible{w}, withStatus(err))
+				serve.WriteError(visible{w}, WithStatus(err))
 				return
 			}
 			body.writeTo(w, r)
@@ -81,7 +78,7 @@ const compressFrom = 1 << 10 // bytes of body; smaller ones gain nothing
 func (a *answer) writeTo(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", a.contentType)
-	h.Set("Coldframe-Stats", a.stats.header())
+	h.Set(StatsHeader, a.stats.Header())
 	h.Add("Vary", "Accept-Encoding")
 	h.Set("Cache-Control", "no-store")
 	if a.attachment != "" {
@@ -107,41 +104,9 @@ func acceptsGzip(r *http.Request) bool {
 	return false
 }
 
-// header is the stats as a header's value. Missing objects beyond ten are left to
-// the numbers, because proxies refuse long headers.
-func (s Stats) header() string {
-	s.Missing = s.Missing[:min(len(s.Missing), 10)]
-	text, err := json.Marshal(s)
-	if err != nil {
-		return ""
-	}
-	return string(text)
-}
-
-// withStatus gives an error its HTTP status and code.
-func withStatus(err error) error {
-	for _, class := range []struct {
-		sentinel error
-		status   int
-		code     string
-		field    string
-	}{
-		{ErrAmbiguous, http.StatusBadRequest, "ambiguous", "type"},
-		{ErrNoType, http.StatusNotFound, "not_found", "type"},
-		{ErrTooLarge, http.StatusUnprocessableEntity, "too_large", ""},
-		{ErrPartial, http.StatusServiceUnavailable, "partial", ""},
-		{ErrUnavailable, http.StatusServiceUnavailable, "unavailable", ""},
-	} {
-		if errors.Is(err, class.sentinel) {
-			return &serve.Error{Status: class.status, Code: class.code, Field: class.field, Err: err}
-		}
-	}
-	return err
-}
-
 // begin reads the tenant and what all routes share.
 func (q *Querier) begin(r *http.Request) (Request, *params, error) {
-	tenant, err := q.cfg.Tenant(r)
+	tenant, err := q.Tenant(r)
 	if err != nil {
 		return Request{}, nil, err
 	}

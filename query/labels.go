@@ -56,6 +56,31 @@ func (q *Querier) LabelValues(ctx context.Context, req Request, name string) (*W
 	return &WordList{Label: name, Words: slices.Sorted(maps.Keys(found)), Stats: stats}, err
 }
 
+// LabelSetList is the label sets that there are.
+type LabelSetList struct {
+	Sets  []profile.Labels // in their order
+	Stats Stats
+}
+
+// LabelSets lists the label sets of the selected profiles, reduced to the labels of these
+// names; no names mean all labels.
+func (q *Querier) LabelSets(ctx context.Context, req Request, names []string) (*LabelSetList, error) {
+	sets := map[string]profile.Labels{}
+	found, stats, err := gather(ctx, q, "label sets", req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+		if len(names) > 0 {
+			ls = slices.DeleteFunc(slices.Clone(ls), func(l profile.Label) bool { return !slices.Contains(names, l.Name) })
+		}
+		sets[ls.String()] = ls
+		add(ls.String())
+	})
+	list := &LabelSetList{Stats: stats}
+	for set := range found {
+		list.Sets = append(list.Sets, sets[set])
+	}
+	slices.SortFunc(list.Sets, profile.Labels.Compare)
+	return list, err
+}
+
 // gather shows each series that has a selected profile to visit, which adds to the set
 // what it wants of it.
 func gather[T comparable](ctx context.Context, q *Querier, what string, req Request, visit func(ls profile.Labels, types []profile.Type, add func(T))) (map[T]bool, Stats, error) {

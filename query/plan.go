@@ -48,7 +48,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	}
 	for _, b := range live {
 		p.learn(b.Types) // of arch parts too
-		if b.HasType(r.req.Selector.Type) {
+		if b.HasType(r.req.Selector.Type) && !b.Expired {
 			p.blocks = append(p.blocks, b)
 		}
 	}

@@ -19,6 +19,7 @@ type SeriesRequest struct {
 	// since 1970. 0 chooses one that gives at most 120 steps.
 	Step      time.Duration
 	By        []string // label names to group by
+	ByAll     bool     // a line for each label set; By is not read
 	Aggregate Aggregate
 }
 
@@ -49,10 +50,14 @@ type Series struct {
 	Points []Point // by time; steps without a profile have none
 }
 
-// Point is a step's beginning, in milliseconds since 1970, and its value.
+// Point is what the profiles of one step add up to.
 type Point struct {
-	Time  int64
-	Value int64
+	Time     int64 // the step's beginning, in milliseconds since 1970
+	Value    int64
+	Profiles int
+	// Duration is what the value was gathered in: that of the longest profile when all
+	// began together, else the step.
+	Duration time.Duration
 }
 
 // maxSteps is what one request may ask for, as in Prometheus.
@@ -130,6 +135,7 @@ func checkStep(step time.Duration, r profile.TimeRange) error {
 // stepSums adds up profiles by step and by the labels that are grouped by.
 type stepSums struct {
 	by     []string
+	all    bool
 	stepMS int64
 	last   bool
 	lines  map[string]*line  // by their labels
@@ -138,18 +144,40 @@ type stepSums struct {
 
 type line struct {
 	labels profile.Labels
-	values map[int64]int64 // by the step's beginning
+	steps  map[int64]*step // by their beginning
 }
+
+// step is the profiles of a line in one step.
+type step struct {
+	value    int64
+	profiles int
+	first    int64 // when the first one that was met began
+	several  bool  // others began at another time
+	nanos    int64 // of the longest
+}
+
+func (s *step) add(d dated) {
+	if s.profiles == 0 {
+		s.first = d.time
+	}
+	s.value += d.value
+	s.profiles++
+	s.several = s.several || s.first != d.time
+	s.nanos = max(s.nanos, d.nanos)
+}
+
+// dated is a profile's value, and when and for how long it was gathered.
+type dated struct{ time, value, nanos int64 }
 
 // level is one series' latest profile in each step.
 type level struct {
 	line   *line
-	latest map[int64]Point // by the step's beginning; the time is the profile's
+	latest map[int64]dated // by the step's beginning
 }
 
 func newStepSums(req SeriesRequest, step time.Duration) *stepSums {
 	return &stepSums{
-		by: req.By, stepMS: step.Milliseconds(), last: req.Aggregate == Last,
+		by: req.By, all: req.ByAll, stepMS: step.Milliseconds(), last: req.Aggregate == Last,
 		lines: map[string]*line{}, levels: map[string]*level{},
 	}
 }
@@ -167,26 +195,33 @@ func (s *stepSums) add(p *part, k pick, column int) {
 				level = s.level(labels, to)
 			}
 		}
-		t, value := p.start()+int64(k.totals.T[row]), k.totals.Values[column][row]
-		step := t - t%s.stepMS // no profile is older than 1970
+		d := dated{p.start() + int64(k.totals.T[row]), k.totals.Values[column][row], k.totals.DurationNanos[row]}
+		begin := d.time - d.time%s.stepMS // no profile is older than 1970
 		if level == nil {
-			to.values[step] += value
-		} else if latest, ok := level.latest[step]; !ok || cmp.Or(cmp.Compare(t, latest.Time), cmp.Compare(value, latest.Value)) > 0 {
-			level.latest[step] = Point{t, value}
+			to.step(begin).add(d)
+		} else if latest, ok := level.latest[begin]; !ok || cmp.Or(cmp.Compare(d.time, latest.time), cmp.Compare(d.value, latest.value)) > 0 {
+			level.latest[begin] = d
 		}
 	}
+}
+
+func (l *line) step(begin int64) *step {
+	if l.steps[begin] == nil {
+		l.steps[begin] = &step{}
+	}
+	return l.steps[begin]
 }
 
 func (s *stepSums) line(labels profile.Labels) *line {
 	var grouped profile.Labels
 	for _, l := range labels {
-		if slices.Contains(s.by, l.Name) {
+		if s.all || slices.Contains(s.by, l.Name) {
 			grouped = append(grouped, l)
 		}
 	}
 	key := grouped.String()
 	if s.lines[key] == nil {
-		s.lines[key] = &line{grouped, map[int64]int64{}}
+		s.lines[key] = &line{grouped, map[int64]*step{}}
 	}
 	return s.lines[key]
 }
@@ -194,7 +229,7 @@ func (s *stepSums) line(labels profile.Labels) *line {
 func (s *stepSums) level(labels profile.Labels, to *line) *level {
 	key := labels.String()
 	if s.levels[key] == nil {
-		s.levels[key] = &level{to, map[int64]Point{}}
+		s.levels[key] = &level{to, map[int64]dated{}}
 	}
 	return s.levels[key]
 }
@@ -202,15 +237,20 @@ func (s *stepSums) level(labels profile.Labels, to *line) *level {
 // series are the sums, ordered by labels and time.
 func (s *stepSums) series() []Series {
 	for _, level := range s.levels {
-		for step, latest := range level.latest {
-			level.line.values[step] += latest.Value
+		for begin, latest := range level.latest {
+			level.line.step(begin).add(latest)
 		}
 	}
 	var all []Series
 	for _, line := range s.lines {
 		one := Series{Labels: line.labels}
-		for _, step := range slices.Sorted(maps.Keys(line.values)) {
-			one.Points = append(one.Points, Point{step, line.values[step]})
+		for _, begin := range slices.Sorted(maps.Keys(line.steps)) {
+			step := line.steps[begin]
+			point := Point{Time: begin, Value: step.value, Profiles: step.profiles, Duration: time.Duration(step.nanos)}
+			if step.several {
+				point.Duration = time.Duration(s.stepMS) * time.Millisecond
+			}
+			one.Points = append(one.Points, point)
 		}
 		all = append(all, one)
 	}

@@ -30,12 +30,35 @@ func TestAggregate(t *testing.T) {
 	h.putL0(t, gauge(t, start, "a", 100), gauge(t, start.Add(10*time.Second), "a", 70), gauge(t, start.Add(70*time.Second), "a", 50))
 	h.putArrow(t, gauge(t, start.Add(20*time.Second), "b", 9), gauge(t, start.Add(5*time.Second), "a", 80))
 	for aggregate, want := range map[Aggregate]string{
-		Sum:  fmt.Sprintf("[{{} [{%d 259} {%d 50}]}]", start.UnixMilli(), start.Add(time.Minute).UnixMilli()),
-		Last: fmt.Sprintf("[{{} [{%d 79} {%d 50}]}]", start.UnixMilli(), start.Add(time.Minute).UnixMilli()),
+		Sum:  fmt.Sprintf("[{{} [{%d 259 4 1m0s} {%d 50 1 0s}]}]", start.UnixMilli(), start.Add(time.Minute).UnixMilli()),
+		Last: fmt.Sprintf("[{{} [{%d 79 2 1m0s} {%d 50 1 0s}]}]", start.UnixMilli(), start.Add(time.Minute).UnixMilli()),
 	} {
 		list, err := h.q.Series(t.Context(), SeriesRequest{Request: request(t, "{}", "memory", start, start.Add(time.Hour)), Step: time.Minute, Aggregate: aggregate})
 		if got := fmt.Sprint(list.Series); err != nil || got != want {
 			t.Errorf("aggregate %d: %s and %v, want %s", aggregate, got, err, want)
+		}
+	}
+}
+
+// A line for each label set has all its labels; lists of label sets have those asked for.
+func TestLabelSets(t *testing.T) {
+	h := newHouse()
+	h.putL0(t, gauge(t, start, "a", 1), gauge(t, start, "b", 2), gauge(t, start.Add(time.Second), "a", 4))
+	h.putArrow(t, gauge(t, start, "c", 8))
+	req := request(t, "{}", "memory", start, start.Add(time.Hour))
+	series, err := h.q.Series(t.Context(), SeriesRequest{Request: req, Step: time.Minute, ByAll: true})
+	want := fmt.Sprintf(`[{{job="api", pod="a"} [{%[1]d 5 2 1m0s}]} {{job="api", pod="b"} [{%[1]d 2 1 0s}]} {{job="api", pod="c"} [{%[1]d 8 1 0s}]}]`, start.UnixMilli())
+	if got := fmt.Sprint(series.Series); err != nil || got != want {
+		t.Errorf("got %s and %v, want %s", got, err, want)
+	}
+	for want, names := range map[string][]string{
+		`[{job="api", pod="a"} {job="api", pod="b"} {job="api", pod="c"}]`: nil,
+		`[{pod="a"} {pod="b"} {pod="c"}]`:                                  {"pod"},
+		`[{job="api"}]`:                                                    {"job", "none"},
+		`[{}]`:                                                             {"none"},
+	} {
+		if list, err := h.q.LabelSets(t.Context(), req, names); err != nil || fmt.Sprint(list.Sets) != want {
+			t.Errorf("by %v: %v and %v, want %s", names, list.Sets, err, want)
 		}
 	}
 }

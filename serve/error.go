@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/coldframe/coldframe/profile"
@@ -48,10 +47,13 @@ func classify(err error) (status int, code string) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusGatewayTimeout, "timeout"
 	case errors.Is(err, context.Canceled):
-		return 499, "canceled" // nginx' code for a client that went away; nobody reads it
+		return statusClientGone, "canceled"
 	}
 	return http.StatusInternalServerError, "internal"
 }
+
+// statusClientGone is nginx' code for a client that went away; nobody reads it.
+const statusClientGone = 499
 
 type errorBody struct {
 	Error errorText `json:"error"`
@@ -67,19 +69,25 @@ type errorText struct {
 // [*Error] anywhere in the chain decides the status, else the class of the error:
 // [profile.ErrInvalid] is 400, a passed deadline 504, the rest 500.
 func WriteError(w http.ResponseWriter, err error) {
-	var e *Error
-	if !errors.As(err, &e) {
-		status, code := classify(err)
-		e = &Error{Status: status, Code: code, Err: err}
-	}
+	e := asError(err)
 	code := e.Code
 	if code == "" {
 		_, code = classify(e.Err)
 	}
 	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
+		w.Header().Set("Retry-After", retryAfter(e.RetryAfter))
 	}
 	WriteJSON(w, e.Status, errorBody{errorText{Code: code, Message: err.Error(), Field: e.Field}})
+}
+
+// asError is the [*Error] in err's chain, or else one with the status that err's class has.
+func asError(err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		status, code := classify(err)
+		e = &Error{Status: status, Code: code, Err: err}
+	}
+	return e
 }
 
 // WriteJSON answers with v.

@@ -1,6 +1,11 @@
 // Package serve is the listener that ingest and query share: one port, one way to
 // name a tenant, one form of error, health, metrics and the process's own pprof.
 //
+// The port speaks HTTP/1.1 and HTTP/2 without TLS. Handlers of connect-go answer gRPC,
+// gRPC-Web and Connect on it; serve has gRPC-Web in base64 understood too, and procedures
+// called below /api as well, as Parca's web page does both. [JSONCall] gives a procedure
+// the path and the JSON that grpc-gateway would.
+//
 // Handlers come from the roles; serve knows none of them.
 package serve
 
@@ -23,7 +28,8 @@ import (
 // Config is how a Server listens. Zero fields mean the defaults named here.
 type Config struct {
 	Address      string               // host:port; ":7070"
-	MaxBodyBytes int64                // of one request after which it is refused with 413; 64 MiB
+	MaxBodyBytes int64                // of one request after which it is refused with 413; 64 MiB. Of streams each message is bounded, by its handler
+	CORSOrigins  []string             // web pages that may call from elsewhere, as https://parca.example; "*": all; none
 	DrainTimeout time.Duration        // how long a stop waits for requests in flight; 20 s
 	Metrics      *prometheus.Registry // what /metrics shows; nil: no such route
 	Logger       *slog.Logger         // nil: silence
@@ -112,7 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
-		Handler:           s.guard(s.mux),
+		Handler:           allowOrigins(s.cfg.CORSOrigins, acceptWebText(s.guard(s.route()))),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -133,11 +139,27 @@ func (s *Server) Run(ctx context.Context) error {
 	return srv.Close()
 }
 
+// route is the mux, in which a procedure below /api is the procedure itself.
+func (s *Server) route() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path, isCall := callPath(r.URL.Path); isCall {
+			called := *r
+			url := *r.URL
+			url.Path, url.RawPath = path, ""
+			called.URL = &url
+			r = &called
+		}
+		s.mux.ServeHTTP(w, r)
+	})
+}
+
 // guard bounds what a request may send, and turns a panic into a 500 of this
 // request alone.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBodyBytes)
+		if !isRPC(r) {
+			r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBodyBytes)
+		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		defer func() {
 			p := recover()
@@ -148,7 +170,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				panic(p)
 			}
 			s.cfg.Logger.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-			WriteError(w, errors.New("internal error; the log says more"))
+			WriteRPCError(w, r, errors.New("internal error; the log says more"))
 		}()
 		next.ServeHTTP(w, r)
 	})

@@ -29,6 +29,10 @@ const (
 	// only make the block look as if it covered years.
 	maxDuration = 366 * 24 * time.Hour
 
+	// earliest is the first time that is believed, 1971: some clients write
+	// microseconds where nanoseconds belong, which is a day in January 1970.
+	earliest = 365 * 24 * int64(time.Hour)
+
 	// maxTogether bounds one call, so that what it brings fits into one block.
 	maxTogether = pprofblock.MaxSize / 2
 )
@@ -42,13 +46,15 @@ func (u *Uploader) check(tenant profile.Tenant, profiles []Profile) (_ []*pprofb
 	if len(profiles) > pprofblock.MaxProfiles {
 		return nil, 0, fmt.Errorf("%d profiles at once, at most %d are allowed: %w", len(profiles), pprofblock.MaxProfiles, profile.ErrInvalid)
 	}
+	u.checking <- struct{}{}
+	defer func() { <-u.checking }()
 	d := u.decoders.Get().(*profile.Decoder)
 	defer u.decoders.Put(d)
 	packed := make([]*pprofblock.Packed, len(profiles))
 	for i, p := range profiles {
-		e, err := u.entry(d, tenant, p)
+		e, body, err := u.entry(d, tenant, p)
 		if err == nil {
-			packed[i], err = pprofblock.Pack(e, p.Body)
+			packed[i], err = pprofblock.Pack(e, body)
 		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("profile %d of %d, %.100q of service %.100q: %w", i+1, len(profiles), p.Name, p.Labels.Service(), err)
@@ -60,16 +66,23 @@ func (u *Uploader) check(tenant profile.Tenant, profiles []Profile) (_ []*pprofb
 	return packed, sizeBytes, nil
 }
 
-// entry says of a profile what the manifest needs.
-func (u *Uploader) entry(d *profile.Decoder, tenant profile.Tenant, p Profile) (pprofblock.Entry, error) {
+// entry says of a profile what the manifest needs, and gives the pprof to be stored.
+func (u *Uploader) entry(d *profile.Decoder, tenant profile.Tenant, p Profile) (e pprofblock.Entry, body []byte, err error) {
 	decoded, err := d.Decode(p.Body)
 	if err != nil {
-		return pprofblock.Entry{}, err
+		return e, nil, err
 	}
 	if len(decoded.SampleTypes) == 0 {
-		return pprofblock.Entry{}, fmt.Errorf("it has no sample types: %w", profile.ErrInvalid)
+		return e, nil, fmt.Errorf("it has no sample types: %w", profile.ErrInvalid)
 	}
-	e := pprofblock.Entry{Name: p.Name, Labels: p.Labels, PeriodType: clone(decoded.ValueType(decoded.PeriodType)), Samples: int64(decoded.NumSamples())}
+	body, same, err := normalise(decoded, p.Body)
+	if err == nil && !same {
+		decoded, err = d.Decode(body)
+	}
+	if err != nil {
+		return e, nil, err
+	}
+	e = pprofblock.Entry{Name: p.Name, Labels: p.Labels, PeriodType: clone(decoded.ValueType(decoded.PeriodType)), Samples: int64(decoded.NumSamples())}
 	for _, t := range decoded.SampleTypes {
 		e.SampleTypes = append(e.SampleTypes, clone(decoded.ValueType(t)))
 	}
@@ -77,20 +90,20 @@ func (u *Uploader) entry(d *profile.Decoder, tenant profile.Tenant, p Profile) (
 		e.Name = nameOf(e.SampleTypes, e.PeriodType)
 	}
 	if e.MinTime, err = u.timeOf(tenant, p, decoded.TimeNanos); err != nil {
-		return e, err
+		return e, nil, err
 	}
 	e.MaxTime = e.MinTime.Add(min(max(time.Duration(decoded.DurationNanos), 0), maxDuration))
-	return e, nil
+	return e, body, nil
 }
 
 // timeOf decides when a profile was taken.
 func (u *Uploader) timeOf(tenant profile.Tenant, p Profile, nanos int64) (time.Time, error) {
 	now := u.now()
 	at := time.Unix(0, nanos)
-	if nanos <= 0 {
+	if nanos < earliest {
 		at = p.Time
 	}
-	if at.Unix() <= 0 {
+	if at.UnixNano() < earliest {
 		at = now
 	}
 	if ahead := at.Sub(now); ahead > maxAhead {

@@ -7,13 +7,15 @@ import (
 )
 
 // nameOf names a profile that came without a name by what it measures: process_cpu,
-// memory and goroutine as Parca calls them, contention for Go's block and mutex profiles,
+// memory and goroutine as Parca calls them, wall, contention for Go's block and mutex profiles,
 // which look alike, else the type of its period, else of its last sample type.
 func nameOf(sampleTypes []profile.ValueType, period profile.ValueType) string {
 	for _, t := range sampleTypes {
 		switch t.Type {
 		case "cpu":
 			return "process_cpu"
+		case "wall", "off_cpu":
+			return t.Type
 		case "alloc_objects", "alloc_space", "inuse_objects", "inuse_space":
 			return "memory"
 		case "goroutine", "goroutines":

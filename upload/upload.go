@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,6 +113,7 @@ type Uploader struct {
 	spool *spool // nil without a SpoolDir
 
 	decoders sync.Pool
+	checking chan struct{}                 // holds one for each call that decodes: one a CPU, so that what decoding takes is bounded
 	ahead    atomic.Pointer[time.Duration] // the bucket's clock before ours, once known
 
 	running context.Context // until the end of Close
@@ -141,6 +143,8 @@ func New(bkt bucket.Bucket, cfg Config) (*Uploader, error) {
 		backlog: newBacklog(cfg.MemoryBytes, cfg.Jitter),
 		windows: map[profile.Tenant]*gathering{},
 		lanes:   map[profile.Tenant]*lane{},
+
+		checking: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	u.decoders.New = func() any { return &profile.Decoder{Limits: cfg.Limits} }
 	if cfg.SpoolDir != "" {

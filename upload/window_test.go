@@ -139,7 +139,8 @@ func TestTimes(t *testing.T) {
 			{given: now.Add(-time.Hour), min: now.Add(-time.Hour), max: now.Add(-time.Hour)},
 			{given: now.Add(time.Hour), min: now, max: now},
 			{at: now.Add(-time.Minute), given: now, min: now.Add(-time.Minute), max: now.Add(-time.Minute)},
-			{at: time.Unix(1, 1), duration: time.Second, min: time.Unix(1, 1), max: time.Unix(2, 1)},
+			{at: time.Unix(32e6, 1), duration: time.Second, min: time.Unix(32e6, 1), max: time.Unix(32e6+1, 1)},
+			{at: time.Unix(1_700_000, 0), given: now, min: now, max: now}, // microseconds where nanoseconds belong
 			{at: now, duration: -time.Second, min: now, max: now},
 			{at: now, duration: math.MaxInt64, min: now, max: now.Add(year)},
 		}

@@ -136,9 +136,10 @@ func reportSizes(b *testing.B, data []byte) {
 		bytesOf[kind] += s.length
 		rowsOf[kind] += int64(s.rows)
 	}
-	for g, sections := range opened.raw {
-		for _, s := range sections {
-			add(opened.groups[g].Name+"-row", s)
+	for g, chunks := range opened.raw {
+		for _, c := range chunks {
+			bytesOf[opened.groups[g].Name+"-row"] += c.bytes()
+			rowsOf[opened.groups[g].Name+"-row"] += int64(c.rows.rows)
 		}
 	}
 	for _, c := range opened.chunks {

@@ -24,7 +24,7 @@ type Block struct {
 	index    section
 	sections []section
 	chunks   []chunk
-	raw      [][]*section // by group
+	raw      [][]rowChunk // by group
 	totals   [][]*section // by group
 	rowsOf   []uint64     // by group
 

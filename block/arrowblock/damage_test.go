@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,19 @@ func smallBlock(t testing.TB) []byte {
 	}
 	b.AddSource(Source{ID: block.ID{1}, Day: block.DayOf(day)})
 	_, data := finish(t, b)
+	return data
+}
+
+// tableBlock is a block whose rows are so many that they have a table of tuples.
+func tableBlock(t testing.TB) []byte {
+	t.Helper()
+	b := newBuilder(t)
+	r := rand.New(rand.NewPCG(1, 1))
+	add(t, b, Key{Name: "many"}, encode(t, manyRows(r, 1600, 1, func() int64 { return 1 + r.Int64N(3) })))
+	opened, data := finish(t, b)
+	if opened.raw[0][0].tuples == nil {
+		t.Fatal("rows have no table")
+	}
 	return data
 }
 
@@ -88,6 +102,21 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 		step = 37
 	}
 	for i := 0; i < len(data); i += step {
+		damaged := slices.Clone(data)
+		damaged[i] ^= 1 << (i % 8)
+		checkDamage(t, fmt.Sprintf("byte %d of %d flipped", i, len(data)), damaged, want)
+	}
+}
+
+// The same of rows with a table of tuples.
+func TestEveryFlippedByteOfRowsIsFound(t *testing.T) {
+	data := tableBlock(t)
+	want, err := readAll(t.Context(), data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := openBytes(t, data).raw[0][0]
+	for i := chunk.rows.off; i < chunk.tuples.end(); i += 7 {
 		damaged := slices.Clone(data)
 		damaged[i] ^= 1 << (i % 8)
 		checkDamage(t, fmt.Sprintf("byte %d of %d flipped", i, len(data)), damaged, want)
@@ -175,6 +204,7 @@ func FuzzOpen(f *testing.F) {
 	data := smallBlock(f)
 	f.Add(data, false)
 	f.Add(data, true)
+	f.Add(tableBlock(f), true)
 	for _, data := range blocksOfEverything(f) {
 		f.Add(data, true)
 	}

@@ -93,6 +93,12 @@ func (x *index) put(i int, hash uint64, n uint32) {
 	x.used++
 }
 
+// reset forgets all numbers and keeps the memory.
+func (x *index) reset() {
+	clear(x.slots)
+	x.used = 0
+}
+
 func (x *index) sizeBytes() int64 { return int64(cap(x.slots)) * 8 }
 
 // numbered numbers things by a key that says what they are.

@@ -56,7 +56,7 @@ func (w *rowMerger) mergeAll(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.flushRows(len(w.stack)); err != nil {
+	if err := w.close(); err != nil {
 		return err
 	}
 	return w.flushTotals()
@@ -102,10 +102,8 @@ func (w *rowMerger) take(ctx context.Context, c *cursor) error {
 	if err := w.takeRows(ctx, c); err != nil {
 		return c.failed(err)
 	}
-	for len(w.stack) >= maxRowsAChunk {
-		if err := w.flushRows(maxRowsAChunk); err != nil {
-			return err
-		}
+	if _, err := w.end(c.key.series, uint32(c.key.ms)); err != nil {
+		return err
 	}
 	w.takeTotals(c)
 	if len(w.totals.series) == maxTotalsAChunk {
@@ -119,32 +117,27 @@ func (w *rowMerger) take(ctx context.Context, c *cursor) error {
 func (w *rowMerger) takeRows(ctx context.Context, c *cursor) error {
 	w.m.enter(c.mergeInput, c.service)
 	nodes := c.Block.services[c.service].Nodes
-	n := 0
 	for from, to := c.totals.FirstRow[c.at], c.totals.FirstRow[c.at+1]; from < to; {
-		rows, err := c.rowsFrom(ctx, from, to)
-		if err != nil {
+		if err := c.rowsFrom(ctx, from); err != nil {
 			return err
 		}
-		for i, stack := range rows.Stack {
-			if uint64(stack) < nodes.From || uint64(stack) >= nodes.To {
-				return c.corrupt("row %d of group %d has stack %d, outside of its service's [%d, %d)", from+uint64(i), c.group, stack, nodes.From, nodes.To)
+		rows := &c.rows
+		rows.forget(w.chunks)
+		i, n := int(from-rows.first), int(min(to-rows.first, uint64(len(rows.stack))))
+		from += uint64(n - i)
+		for ; i < n; i++ {
+			stack := uint64(rows.stack[i])
+			if stack < nodes.From || stack >= nodes.To {
+				return c.corrupt("row %d of group %d has stack %d, outside of its service's [%d, %d)", rows.first+uint64(i), c.group, stack, nodes.From, nodes.To)
 			}
-			w.stack = append(w.stack, c.nodeOf[uint64(stack)-nodes.From])
+			w.stack = append(w.stack, c.nodeOf[stack-nodes.From])
+			own := rows.tuple[i]
+			if rows.known[own] == noNumber {
+				rows.known[own] = w.tuples.intern(rows.tuples.at(own))
+			}
+			w.tuple = append(w.tuple, rows.known[own])
 		}
-		if rows.Labels == nil {
-			w.labels = appendRepeated(w.labels, 0, rows.Len())
-		}
-		for _, set := range rows.Labels {
-			w.labels = append(w.labels, c.labels[set])
-		}
-		for k := range w.values {
-			w.values[k] = rows.Values(w.values[k], k)
-		}
-		n += rows.Len()
-		from += uint64(rows.Len())
 	}
-	w.series = appendRepeated(w.series, c.key.series, n)
-	w.t = appendRepeated(w.t, uint32(c.key.ms), n)
 	return nil
 }
 
@@ -182,7 +175,6 @@ func (m *merging) enter(in *mergeInput, service int) {
 type cursor struct {
 	*mergeInput
 	group int // as is all here but key, in the input's own numbers
-	cols  Columns
 
 	totalChunks chunkReader
 	totals      *Totals
@@ -192,19 +184,37 @@ type cursor struct {
 	key         identity // of the profile at hand, in the result's numbers and milliseconds from the range's beginning
 	end         uint64   // of the rows of all profiles so far
 
-	rowChunks chunkReader
-	rows      *Rows
-	piece     Rows // of rows, used again
+	rowChunks []rowChunk // not yet read
+	fetched   []rowStreams
+	rows      inputRows
+}
+
+// inputRows is a chunk of an input's rows.
+type inputRows struct {
+	first  uint64
+	stack  []uint32
+	tuple  []uint32 // in tuples
+	tuples tuples   // with the result's numbers of label sets
+	known  []uint32 // by tuple, its number in the result's chunk; noNumber
+	chunk  int      // for which known holds
+}
+
+// forget begins known anew when the result is at another chunk.
+func (r *inputRows) forget(chunk int) {
+	if r.chunk == chunk {
+		return
+	}
+	r.chunk = chunk
+	for i := range r.known {
+		r.known[i] = noNumber
+	}
 }
 
 func newCursor(in *mergeInput, group int) *cursor {
 	c := &cursor{
-		mergeInput: in, group: group, cols: Columns{Labels: true},
+		mergeInput: in, group: group,
 		totalChunks: chunkReader{b: in.Block, sections: in.totals[group]}, totals: &Totals{}, at: -1,
-		rowChunks: chunkReader{b: in.Block, sections: in.raw[group]}, rows: &Rows{},
-	}
-	for k := range in.Block.groups[group].SampleTypes {
-		c.cols.Values = append(c.cols.Values, k)
+		rowChunks: in.raw[group],
 	}
 	in.entered = -1
 	return c
@@ -249,35 +259,75 @@ func (c *cursor) next(ctx context.Context) (more bool, err error) {
 	return true, nil
 }
 
-// rowsFrom returns rows [from, to), or the first of them: those that lie in one chunk.
-func (c *cursor) rowsFrom(ctx context.Context, from, to uint64) (*Rows, error) {
-	for from >= c.rows.First+uint64(c.rows.Len()) {
-		s, stream, err := c.rowChunks.next(ctx)
+// rowsFrom makes rows the chunk that holds row number from, the one at hand or a later one.
+func (c *cursor) rowsFrom(ctx context.Context, from uint64) error {
+	for from >= c.rows.first+uint64(len(c.rows.stack)) {
+		if len(c.rowChunks) == 0 {
+			return c.corrupt("row %d of group %d is missing", from, c.group)
+		}
+		if len(c.fetched) == 0 {
+			n, size := 1, c.rowChunks[0].bytes()
+			for n < len(c.rowChunks) && size+c.rowChunks[n].bytes() <= readAheadMerging {
+				size += c.rowChunks[n].bytes()
+				n++
+			}
+			var err error
+			if c.fetched, err = c.fetchRows(ctx, c.rowChunks[:n]); err != nil {
+				return err
+			}
+		}
+		err := c.decode(c.fetched[0], c.rowChunks[0].rows.first)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if s == nil {
-			return nil, c.corrupt("row %d of group %d is missing", from, c.group)
-		}
-		if c.rows, err = c.decodeRows(stream, c.group, s.first, c.cols); err != nil {
-			return nil, err
-		}
+		c.fetched, c.rowChunks = c.fetched[1:], c.rowChunks[1:]
 	}
-	end := min(to, c.rows.First+uint64(c.rows.Len()))
-	c.rows.cut(&c.piece, int(from-c.rows.First), int(end-c.rows.First))
-	return &c.piece, nil
+	return nil
 }
 
-// cut makes piece the rows [from, to) of r, which count from its first.
-func (r *Rows) cut(piece *Rows, from, to int) {
-	piece.First, piece.Stack, piece.Labels = r.First+uint64(from), r.Stack[from:to], nil
-	if r.Labels != nil {
-		piece.Labels = r.Labels[from:to]
+// decode makes rows those of a chunk.
+func (c *cursor) decode(s rowStreams, first uint64) (err error) {
+	r := &c.rows
+	r.first, r.chunk = first, -1
+	if r.stack, err = s.rows.decodeStacks(c.info.Nodes); err != nil {
+		return err
 	}
-	piece.values = piece.values[:0]
-	for _, v := range r.values {
-		piece.values = append(piece.values, v.slice(from, to))
+	of := s.rows // where labels and values are
+	if s.tuples == nil {
+		r.tuple = r.tuple[:0]
+		for i := range s.rows.rows {
+			r.tuple = append(r.tuple, uint32(i))
+		}
+	} else {
+		of = s.tuples
+		number, err := s.tupleNumbers()
+		if err != nil {
+			return err
+		}
+		r.tuple = converted[uint32](number.appendTo(nil))
 	}
+	r.known = zeroed(r.known, of.rows)
+	labels, err := c.decodeLabels(of)
+	if err != nil {
+		return err
+	}
+	r.tuples.width = 1 + len(c.Block.groups[c.group].SampleTypes)
+	r.tuples.words = zeroed(r.tuples.words, of.rows*r.tuples.width)
+	for i, set := range labels {
+		r.tuples.words[i*r.tuples.width] = int64(c.labels[set])
+	}
+	var values []int64
+	for k := 1; k < r.tuples.width; k++ {
+		column, err := of.decodeValues(k - 1)
+		if err != nil {
+			return err
+		}
+		values = column.appendTo(values[:0])
+		for i, v := range values {
+			r.tuples.words[i*r.tuples.width+k] = v
+		}
+	}
+	return nil
 }
 
 func (c *cursor) corrupt(format string, args ...any) error {

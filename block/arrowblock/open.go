@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -408,10 +409,20 @@ func (b *Block) readMappings(s *stream) error {
 // chunk is the sections of a part of the stack table.
 type chunk struct{ nodes, frames, functions *section }
 
+// rowChunk is the sections of some rows. tuples is nil where the rows hold their values themselves.
+type rowChunk struct{ rows, tuples *section }
+
+func (c rowChunk) bytes() int64 {
+	if c.tuples == nil {
+		return c.rows.length
+	}
+	return c.rows.length + c.tuples.length
+}
+
 // readChunks sorts the sections of rows, totals and stacks by what they belong to, and
 // checks that none is missing. Sections of other names are for later versions.
 func (b *Block) readChunks() error {
-	b.raw = make([][]*section, len(b.groups))
+	b.raw = make([][]rowChunk, len(b.groups))
 	b.totals = make([][]*section, len(b.groups))
 	byName := make(map[string]*section, len(b.sections))
 	for i := range b.sections {
@@ -441,7 +452,7 @@ func (b *Block) readChunks() error {
 				return fmt.Errorf("section %s at %d: first row is %d, not %d: %w", s.name, s.off, s.first, of, block.ErrCorrupt)
 			}
 			of += uint64(s.rows)
-			b.raw[g] = append(b.raw[g], s)
+			b.raw[g] = append(b.raw[g], rowChunk{s, byName[tuplesName(s.name)]})
 		}
 		for n := 0; byName[totalsName(g, n)] != nil; n++ {
 			s := byName[totalsName(g, n)]
@@ -460,3 +471,7 @@ func (b *Block) readChunks() error {
 func chunkName(n int, part string) string { return fmt.Sprintf("st/%d.%s.arrow", n, part) }
 func rawName(group, n int) string         { return fmt.Sprintf("raw/%d/%d.arrow", group, n) }
 func totalsName(group, n int) string      { return fmt.Sprintf("totals/%d/%d.arrow", group, n) }
+func stackByteName(k int) string          { return fmt.Sprintf("d%d", k) }
+
+// tuplesName names the section of the tuples that a section of rows refers to.
+func tuplesName(rows string) string { return strings.TrimSuffix(rows, ".arrow") + ".tuples.arrow" }

@@ -29,11 +29,12 @@ type Rows struct {
 }
 
 // valueColumn is the values of one sample type as they are stored: the same multiple
-// of a column of the smallest type that holds them.
+// of a column of the smallest type that holds them, or numbers in a table of values.
 type valueColumn struct {
 	kind   kind // kindNone: was not asked for
 	data   []byte
 	factor int64
+	table  []int64 // nil: data are the values
 }
 
 func (v valueColumn) slice(from, to int) valueColumn {
@@ -50,17 +51,17 @@ func (r *Rows) Len() int { return len(r.Stack) }
 // 0: the values of a service's rows to the nodes of its stacks. A stack outside is
 // block.ErrCorrupt. The sample type must be one of the Columns asked for.
 func (r *Rows) AddTo(self []int64, first uint64, sampleType int) error {
-	v := r.values[sampleType]
+	v := &r.values[sampleType]
 	n := 0
 	switch v.kind {
 	case kindU8:
-		n = addTo(self, r.Stack, uint32(first), valuesOf[uint8](v.data), v.factor)
+		n = addTo[uint8](self, r.Stack, uint32(first), v)
 	case kindU16:
-		n = addTo(self, r.Stack, uint32(first), valuesOf[uint16](v.data), v.factor)
+		n = addTo[uint16](self, r.Stack, uint32(first), v)
 	case kindU32:
-		n = addTo(self, r.Stack, uint32(first), valuesOf[uint32](v.data), v.factor)
+		n = addTo[uint32](self, r.Stack, uint32(first), v)
 	case kindI64:
-		n = addTo(self, r.Stack, uint32(first), valuesOf[int64](v.data), v.factor)
+		n = addTo[int64](self, r.Stack, uint32(first), v)
 	default:
 		panic(fmt.Sprintf("rows: sample type %d was not asked for", sampleType))
 	}
@@ -71,37 +72,60 @@ func (r *Rows) AddTo(self []int64, first uint64, sampleType int) error {
 }
 
 // addTo returns how many rows it could add before one that lies outside of self.
-func addTo[T number](self []int64, stack []uint32, first uint32, values []T, factor int64) int {
-	for i, v := range values[:len(stack)] {
+func addTo[T number](self []int64, stack []uint32, first uint32, v *valueColumn) int {
+	values := valuesOf[T](v.data)[:len(stack)]
+	if v.table != nil {
+		for i, number := range values {
+			n := stack[i] - first
+			if n >= uint32(len(self)) {
+				return i
+			}
+			self[n] += v.table[number]
+		}
+		return len(stack)
+	}
+	for i, value := range values {
 		n := stack[i] - first
 		if n >= uint32(len(self)) {
 			return i
 		}
-		self[n] += int64(v) * factor
+		self[n] += int64(value) * v.factor
 	}
 	return len(stack)
 }
 
 // Values appends the values of a sample type to dst.
 func (r *Rows) Values(dst []int64, sampleType int) []int64 {
-	v := r.values[sampleType]
-	switch v.kind {
-	case kindU8:
-		return appendValues(dst, valuesOf[uint8](v.data), v.factor)
-	case kindU16:
-		return appendValues(dst, valuesOf[uint16](v.data), v.factor)
-	case kindU32:
-		return appendValues(dst, valuesOf[uint32](v.data), v.factor)
-	case kindI64:
-		return appendValues(dst, valuesOf[int64](v.data), v.factor)
+	v := &r.values[sampleType]
+	if v.kind == kindNone {
+		panic(fmt.Sprintf("rows: sample type %d was not asked for", sampleType))
 	}
-	panic(fmt.Sprintf("rows: sample type %d was not asked for", sampleType))
+	return v.appendTo(dst)
 }
 
-func appendValues[T number](dst []int64, values []T, factor int64) []int64 {
+func (v *valueColumn) appendTo(dst []int64) []int64 {
+	switch v.kind {
+	case kindU8:
+		return appendValues[uint8](dst, v)
+	case kindU16:
+		return appendValues[uint16](dst, v)
+	case kindU32:
+		return appendValues[uint32](dst, v)
+	}
+	return appendValues[int64](dst, v)
+}
+
+func appendValues[T number](dst []int64, v *valueColumn) []int64 {
+	values := valuesOf[T](v.data)
 	dst = slices.Grow(dst, len(values))
-	for _, v := range values {
-		dst = append(dst, int64(v)*factor)
+	if v.table != nil {
+		for _, number := range values {
+			dst = append(dst, v.table[number])
+		}
+		return dst
+	}
+	for _, value := range values {
+		dst = append(dst, int64(value)*v.factor)
 	}
 	return dst
 }
@@ -120,18 +144,18 @@ func (b *Block) Rows(ctx context.Context, group int, spans []Span, cols Columns)
 		}
 		chunks := chunksWith(b.raw[group], spans)
 		for next := 0; len(chunks) > 0; {
-			n, size := 1, chunks[0].length
-			for n < len(chunks) && size+chunks[n].length <= readAhead {
-				size += chunks[n].length
+			n, size := 1, chunks[0].bytes()
+			for n < len(chunks) && size+chunks[n].bytes() <= readAhead {
+				size += chunks[n].bytes()
 				n++
 			}
-			streams, err := b.fetch(ctx, chunks[:n]...)
+			streams, err := b.fetchRows(ctx, chunks[:n])
 			if err != nil {
 				yield(nil, err)
 				return
 			}
 			for i, s := range streams {
-				rows, err := b.decodeRows(s, group, chunks[i].first, cols)
+				rows, err := b.decodeRows(s, group, chunks[i].rows.first, cols)
 				if err != nil {
 					yield(nil, err)
 					return
@@ -169,14 +193,15 @@ func (b *Block) checkRows(group int, spans []Span, cols Columns) error {
 }
 
 // chunksWith picks the chunks that hold rows of the spans.
-func chunksWith(chunks []*section, spans []Span) []*section {
-	var picked []*section
+func chunksWith(chunks []rowChunk, spans []Span) []rowChunk {
+	var picked []rowChunk
 	next := 0
 	for _, c := range chunks {
-		for next < len(spans) && (spans[next].To <= c.first || spans[next].Len() == 0) {
+		first := c.rows.first
+		for next < len(spans) && (spans[next].To <= first || spans[next].Len() == 0) {
 			next++
 		}
-		if next < len(spans) && spans[next].From < c.first+uint64(c.rows) {
+		if next < len(spans) && spans[next].From < first+uint64(c.rows.rows) {
 			picked = append(picked, c)
 		}
 	}
@@ -207,31 +232,155 @@ func (r *Rows) pieces(spans []Span, next int, yield func(*Rows, error) bool) boo
 	return true
 }
 
-// decodeRows decodes the columns that were asked for.
-func (b *Block) decodeRows(s *stream, group int, first uint64, cols Columns) (*Rows, error) {
-	r := &Rows{First: first, values: make([]valueColumn, len(b.groups[group].SampleTypes))}
-	if err := decodeInto(s, &r.Stack, "stack"); err != nil {
+// rowStreams are the streams of a rowChunk.
+type rowStreams struct{ rows, tuples *stream }
+
+// fetchRows reads chunks of rows.
+func (b *Block) fetchRows(ctx context.Context, chunks []rowChunk) ([]rowStreams, error) {
+	sections := make([]*section, 0, 2*len(chunks))
+	for _, c := range chunks {
+		sections = append(sections, c.rows)
+		if c.tuples != nil {
+			sections = append(sections, c.tuples)
+		}
+	}
+	streams, err := b.fetch(ctx, sections...)
+	if err != nil {
 		return nil, err
 	}
-	if len(r.Stack) > 0 && int64(slices.Max(r.Stack)) >= b.info.Nodes {
-		return nil, s.corrupt("stack %d of %d", slices.Max(r.Stack), b.info.Nodes)
-	}
-	if cols.Labels && s.column("labels") != nil {
-		sets, err := b.named(sampleLabelsName)
-		if err := firstError(err, narrowInto(s, &r.Labels, "labels")); err != nil {
-			return nil, err
+	of := make([]rowStreams, len(chunks))
+	for i, c := range chunks {
+		of[i].rows, streams = streams[0], streams[1:]
+		if c.tuples != nil {
+			of[i].tuples, streams = streams[0], streams[1:]
 		}
-		if len(r.Labels) > 0 && int(slices.Max(r.Labels)) >= sets.rows {
-			return nil, s.corrupt("label set %d of %d", slices.Max(r.Labels), sets.rows)
+	}
+	return of, nil
+}
+
+// decodeRows decodes the columns that were asked for.
+func (b *Block) decodeRows(s rowStreams, group int, first uint64, cols Columns) (*Rows, error) {
+	r := &Rows{First: first, values: make([]valueColumn, len(b.groups[group].SampleTypes))}
+	var err error
+	if r.Stack, err = s.rows.decodeStacks(b.info.Nodes); err != nil {
+		return nil, err
+	}
+	if s.tuples != nil {
+		return r, b.decodeTuples(s, r, cols)
+	}
+	if cols.Labels {
+		if r.Labels, err = b.decodeLabels(s.rows); err != nil {
+			return nil, err
 		}
 	}
 	for _, k := range cols.Values {
-		var err error
-		if r.values[k], err = s.decodeValues(k); err != nil {
+		if r.values[k], err = s.rows.decodeValues(k); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// decodeStacks decodes the stacks of rows, which must be below nodes.
+func (s *stream) decodeStacks(nodes int64) (stacks []uint32, err error) {
+	if s.column("stack") != nil {
+		err = decodeInto(s, &stacks, "stack")
+	} else {
+		stacks, err = s.addUpStacks()
+	}
+	if err == nil && len(stacks) > 0 && int64(slices.Max(stacks)) >= nodes {
+		err = s.corrupt("stack %d of %d", slices.Max(stacks), nodes)
+	}
+	return stacks, err
+}
+
+// addUpStacks decodes stacks from their differences.
+func (s *stream) addUpStacks() ([]uint32, error) {
+	stacks := make([]uint32, s.rows)
+	for k := range 4 {
+		if k > 0 && s.column(stackByteName(k)) == nil {
+			continue
+		}
+		plane, err := decodeNumbers[uint8](s, stackByteName(k))
+		if err != nil {
+			return nil, err
+		}
+		for i, b := range plane {
+			stacks[i] |= uint32(b) << (8 * k)
+		}
+	}
+	sum := uint32(0)
+	for i, d := range stacks {
+		sum += d
+		stacks[i] = sum
+	}
+	return stacks, nil
+}
+
+// decodeLabels decodes the label sets of rows or tuples; nil when all are empty.
+func (b *Block) decodeLabels(s *stream) (labels []uint32, err error) {
+	if s.column("labels") == nil {
+		return nil, nil
+	}
+	sets, err := b.named(sampleLabelsName)
+	if err := firstError(err, narrowInto(s, &labels, "labels")); err != nil {
+		return nil, err
+	}
+	if len(labels) > 0 && int(slices.Max(labels)) >= sets.rows {
+		return nil, s.corrupt("label set %d of %d", slices.Max(labels), sets.rows)
+	}
+	return labels, nil
+}
+
+// decodeTuples decodes the labels and values of rows that have a table of them.
+func (b *Block) decodeTuples(s rowStreams, r *Rows, cols Columns) error {
+	number, err := s.tupleNumbers()
+	if err != nil {
+		return err
+	}
+	if cols.Labels {
+		labels, err := b.decodeLabels(s.tuples)
+		if err != nil {
+			return err
+		}
+		if labels != nil {
+			number.table = converted[int64](labels)
+			r.Labels = converted[uint32](number.appendTo(nil))
+		}
+	}
+	for _, k := range cols.Values {
+		values, err := s.tuples.decodeValues(k)
+		if err != nil {
+			return err
+		}
+		r.values[k] = number
+		r.values[k].table = values.appendTo(make([]int64, 0, s.tuples.rows))
+	}
+	return nil
+}
+
+// tupleNumbers decodes which tuple each row has.
+func (s rowStreams) tupleNumbers() (valueColumn, error) {
+	kind, data, err := s.rows.decodeColumn("tuple")
+	if err != nil {
+		return valueColumn{}, err
+	}
+	most := int64(-1)
+	switch {
+	case s.rows.rows == 0:
+	case kind == kindU8:
+		most = int64(slices.Max(valuesOf[uint8](data)))
+	case kind == kindU16:
+		most = int64(slices.Max(valuesOf[uint16](data)))
+	case kind == kindU32:
+		most = int64(slices.Max(valuesOf[uint32](data)))
+	default:
+		most = maxRows
+	}
+	if most >= int64(s.tuples.rows) {
+		return valueColumn{}, s.rows.corrupt("tuple %d of %d", most, s.tuples.rows)
+	}
+	return valueColumn{kind: kind, data: data, factor: 1}, nil
 }
 
 // decodeValues decodes the values of a sample type: a column, or a multiple of one.
@@ -245,16 +394,22 @@ func (s *stream) decodeValues(sampleType int) (valueColumn, error) {
 		}
 		name = of
 	}
+	kind, data, err := s.decodeColumn(name)
+	return valueColumn{kind: kind, data: data, factor: factor}, err
+}
+
+// decodeColumn decodes a column of numbers of any width.
+func (s *stream) decodeColumn(name string) (kind, []byte, error) {
 	c := s.column(name)
 	if c == nil || c.nulls > 0 {
-		return valueColumn{}, s.corrupt("no column %s", name)
+		return kindNone, nil, s.corrupt("no column %s", name)
 	}
 	switch c.kind {
 	case kindU8, kindU16, kindU32, kindI64:
 	default:
-		return valueColumn{}, s.corrupt("column %s is of the wrong type", name)
+		return kindNone, nil, s.corrupt("column %s is of the wrong type", name)
 	}
 	width, _ := c.kind.bitWidth()
 	data, err := s.buffer(c, 1, c.rows*int(width)/8)
-	return valueColumn{c.kind, data, factor}, err
+	return c.kind, data, err
 }

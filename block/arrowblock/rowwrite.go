@@ -2,25 +2,18 @@ package arrowblock
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 )
 
 // rowWriter writes a group's rows and totals, profile by profile in the order of
 // series, time and hash. Of the rows it holds one chunk at a time.
 type rowWriter struct {
+	*rowChunks
 	f     *finisher
 	group int // its new number
 	g     *builderGroup
-	facts []fact // of every chunk: which value column counts what
 
-	order   []uint64 // of the rows of one profile: node number and position
-	written uint64   // rows in earlier chunks
-	chunks  int
-
-	// The chunk at hand.
-	series, t, stack, labels []uint32
-	values                   [][]int64
+	order []uint64 // of the rows of one profile: node number and position
 
 	totals totalsColumns
 }
@@ -37,28 +30,17 @@ type totalsColumns struct {
 }
 
 func newRowWriter(f *finisher, group int, g *builderGroup) *rowWriter {
-	w := &rowWriter{f: f, group: group, g: g, values: make([][]int64, len(g.SampleTypes))}
 	room := 0
 	for i := range g.profiles {
 		room += len(g.profiles[i].stacks)
 	}
-	room = min(room, maxRowsAChunk+maxRowsAChunk/8)
-	for _, column := range []*[]uint32{&w.series, &w.t, &w.stack, &w.labels} {
-		*column = make([]uint32, 0, room)
-	}
-	for k := range w.values {
-		w.values[k] = make([]int64, 0, room)
+	w := &rowWriter{
+		rowChunks: newRowChunks(f, &g.Group, "series", func(chunk int) string { return rawName(group, chunk) }, room),
+		f:         f, group: group, g: g,
 	}
 	w.totals.values = make([][]int64, len(g.SampleTypes))
-	for k, v := range g.SampleTypes {
-		w.facts = append(w.facts, fact{typeFact(k), v.String()})
-	}
 	return w
 }
-
-// valueName names the column of sample type k; typeFact the fact that says what it counts.
-func valueName(k int) string { return fmt.Sprintf("v%d", k) }
-func typeFact(k int) string  { return fmt.Sprintf("type.%d", k) }
 
 func (w *rowWriter) writeAll() error {
 	g := w.g
@@ -83,47 +65,34 @@ func (w *rowWriter) writeAll() error {
 			}
 		}
 	}
-	if err := w.flushRows(len(w.stack)); err != nil {
+	if err := w.close(); err != nil {
 		return err
 	}
 	return w.flushTotals()
 }
 
-// rowsOf adds the rows of a profile in the order of stack and labels, writes the
-// chunks that are full, and returns how many rows there are.
-func (w *rowWriter) rowsOf(p *builderProfile) (rows uint64, err error) {
+// rowsOf adds the rows of a profile in the order of stack and labels, those of equal
+// stack and labels as one, and returns how many rows there are.
+func (w *rowWriter) rowsOf(p *builderProfile) (rows int, err error) {
 	w.sortRows(p)
-	before := len(w.stack)
-	for _, key := range w.order {
-		w.stack = append(w.stack, uint32(key>>32))
-	}
-	for _, key := range w.order {
-		w.labels = append(w.labels, w.labelOf(p, key))
-	}
-	for k, column := range w.values {
-		of := p.column(k)
-		for _, key := range w.order {
-			column = append(column, of[uint32(key)])
+	n := len(p.stacks)
+	row := w.row
+	for i := 0; i < len(w.order); {
+		key := w.order[i]
+		row[0] = int64(w.labelOf(p, key))
+		for k := range row[1:] {
+			row[1+k] = p.values[k*n+int(uint32(key))]
 		}
-		w.values[k] = column
-	}
-	w.sumEqual(before)
-	n := len(w.stack) - before
-	w.series = appendRepeated(w.series, w.f.series.new[p.series], n)
-	w.t = appendRepeated(w.t, uint32(floorMillis(p.nanos)-w.f.b.from), n)
-	for len(w.stack) >= maxRowsAChunk {
-		if err := w.flushRows(maxRowsAChunk); err != nil {
-			return 0, err
+		for i++; i < len(w.order) && w.order[i]>>32 == key>>32 && int64(w.labelOf(p, w.order[i])) == row[0]; i++ {
+			for k := range row[1:] {
+				row[1+k] += p.values[k*n+int(uint32(w.order[i]))]
+			}
+		}
+		if !allZero(row[1:]) {
+			w.add(uint32(key>>32), row)
 		}
 	}
-	return uint64(n), nil
-}
-
-func appendRepeated(s []uint32, v uint32, n int) []uint32 {
-	for range n {
-		s = append(s, v)
-	}
-	return s
+	return w.end(w.f.series.new[p.series], uint32(floorMillis(p.nanos)-w.f.b.from))
 }
 
 // labelOf is the new number of the label set of the row that an element of order stands for.
@@ -156,100 +125,8 @@ func (w *rowWriter) sortRows(p *builderProfile) {
 	}
 }
 
-// sumEqual makes one of the rows from before on that have the same stack and labels, and
-// leaves out those of which only zeros remain.
-func (w *rowWriter) sumEqual(before int) {
-	n := before
-	for i := before; i < len(w.stack); n++ {
-		w.stack[n], w.labels[n] = w.stack[i], w.labels[i]
-		for k := range w.values {
-			w.values[k][n] = w.values[k][i]
-		}
-		first := i
-		for i++; i < len(w.stack) && w.stack[i] == w.stack[n] && w.labels[i] == w.labels[n]; i++ {
-			for k := range w.values {
-				w.values[k][n] += w.values[k][i]
-			}
-		}
-		if i > first+1 && w.isZero(n) {
-			n--
-		}
-	}
-	w.stack, w.labels = w.stack[:n], w.labels[:n]
-	for k := range w.values {
-		w.values[k] = w.values[k][:n]
-	}
-}
-
-func (w *rowWriter) isZero(row int) bool {
-	for _, values := range w.values {
-		if values[row] != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// flushRows writes the first n of the rows gathered so far as a chunk.
-func (w *rowWriter) flushRows(n int) error {
-	if n == 0 {
-		return nil
-	}
-	columns := []column{numbers("series", w.series[:n]), numbers("t", w.t[:n]), numbers("stack", w.stack[:n])}
-	if slices.Max(w.labels[:n]) > 0 {
-		columns = append(columns, narrow("labels", w.labels[:n]))
-	}
-	facts := slices.Clone(w.facts)
-	for k, values := range w.values {
-		if of, factor, ok := w.multiple(k, n); ok {
-			facts = append(facts, fact{valueName(k), fmt.Sprintf("%s*%d", valueName(of), factor)})
-			continue
-		}
-		columns = append(columns, narrow(valueName(k), values[:n]))
-	}
-	s := section{
-		name: rawName(w.group, w.chunks), first: w.written,
-		minSeries: w.series[0], maxSeries: w.series[n-1], minT: slices.Min(w.t[:n]), maxT: slices.Max(w.t[:n]),
-	}
-	if err := w.f.section(s, facts, columns...); err != nil {
-		return err
-	}
-	w.written += uint64(n)
-	w.chunks++
-	for _, column := range []*[]uint32{&w.series, &w.t, &w.stack, &w.labels} {
-		*column = slices.Delete(*column, 0, n)
-	}
-	for k := range w.values {
-		w.values[k] = slices.Delete(w.values[k], 0, n)
-	}
-	return nil
-}
-
-// multiple finds an earlier column of which column k is the same multiple in each of
-// the first n rows, as CPU time is of the number of samples.
-func (w *rowWriter) multiple(k, n int) (of int, factor int64, ok bool) {
-	for of := range k {
-		if factor, ok := multipleOf(w.values[of][:n], w.values[k][:n]); ok {
-			return of, factor, true
-		}
-	}
-	return 0, 0, false
-}
-
-func multipleOf(base, values []int64) (factor int64, ok bool) {
-	if i := slices.IndexFunc(base, func(v int64) bool { return v != 0 }); i >= 0 {
-		factor = values[i] / base[i]
-	}
-	for i, v := range values {
-		if base[i]*factor != v {
-			return 0, false
-		}
-	}
-	return factor, true
-}
-
 // total adds the totals of a profile of so many rows.
-func (w *rowWriter) total(p *builderProfile, rows uint64) {
+func (w *rowWriter) total(p *builderProfile, rows int) {
 	t := &w.totals
 	ms := floorMillis(p.nanos)
 	t.series = append(t.series, w.f.series.new[p.series])

@@ -223,7 +223,8 @@ func (b *Block) compareProfiles(t *Totals, i, j int) int {
 // say the same: series and time.
 func (b *Block) verifyRowKeys(ctx context.Context, group int, totals *Totals) error {
 	i := 0
-	for _, section := range b.raw[group] {
+	for _, chunk := range b.raw[group] {
+		section := chunk.rows
 		streams, err := b.fetch(ctx, section)
 		if err != nil {
 			return err

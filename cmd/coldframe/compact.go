@@ -66,6 +66,7 @@ func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observ
 	lag := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "coldframe_compact_sealed_lag_seconds", Help: "How long ago the last sealed minute ended.",
 	}, shard)
+	levels := newLevelMetrics(reg)
 	reg.MustRegister(commits, abandoned, rejected, quarantined, unreadable, failed, bytesIn, bytesOut, profiles, lag)
 	return compactor.Observer{
 		Committed: func(j compactor.Job) {
@@ -100,6 +101,12 @@ func observeCompact(reg *prometheus.Registry, log *slog.Logger) compactor.Observ
 		},
 		Sealed: func(t profile.Tenant, s block.Shard, behind time.Duration) {
 			lag.WithLabelValues(string(t), s.String()).Set(behind.Seconds())
+		},
+		Looked:  levels.looked,
+		Deleted: levels.deleted(log),
+		Audited: levels.audited(log),
+		Expired: func(t profile.Tenant, s block.Shard, before block.Day) {
+			log.Info("days are past their retention", "tenant", string(t), "shard", s.String(), "before", before.String())
 		},
 		Failed: func(err error) {
 			failed.Inc()

@@ -13,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/coldframe/coldframe/agent"
+	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/compactor"
 	"github.com/coldframe/coldframe/ingest/scrape"
 	"github.com/coldframe/coldframe/profile"
@@ -62,7 +63,10 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	p.addPush(up)
-	q := p.addQuery(c.queryFlags)
+	q, err := p.addQuery(c.queryFlags, &clusterFlags{})
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
 	p.addCompact(compactor.Config{Every: c.Tick})
 	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })
@@ -193,6 +197,7 @@ type compactCmd struct {
 	SealNow     bool          `help:"With --once: the current minute too. What is pushed into it later appears at the next sweep."`
 	Every       time.Duration `default:"30s" help:"How often to look for work."`
 	MemoryBytes int64         `default:"536870912" help:"How much memory merging may take; with less, more and smaller blocks are written."`
+	Delete      bool          `help:"Delete what is of no use any more an hour after it was superseded, and what is past its tenant's retention, instead of leaving all deletion to the bucket's lifecycle."`
 	Lifecycle   string        `default:"auto" enum:"auto,play,off" help:"Delete by the rules of coldframe lifecycle: auto, where the bucket is a folder; play, in a bucket that has no rules of its own; off."`
 	HTTPAddress string        `default:":7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics and health are served."`
 
@@ -208,7 +213,10 @@ func (c *compactCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	cfg := compactor.Config{Every: c.Every, MemoryBytes: c.MemoryBytes, SealNow: c.SealNow}
+	cfg := compactor.Config{Every: c.Every, MemoryBytes: c.MemoryBytes, SealNow: c.SealNow, Delete: c.Delete}
+	if c.Delete && bkt.CAS() == bucket.CASNone {
+		g.log.Warn("--delete is ignored: an older HEAD may come back in a bucket without conditional writes, and name what was deleted", "bucket", bkt.Name())
+	}
 	if c.Once {
 		return g.compactOnce(ctx, bkt, cfg)
 	}

@@ -111,6 +111,13 @@ func newInput(t *testing.T, job, name string, files []string, bodies ...[]byte) 
 		if err != nil {
 			t.Fatal(err)
 		}
+		for i, st := range p.SampleType {
+			if st.Unit == "microseconds" { // what is stored has one unit of time: docs/push.md
+				for _, s := range p.Sample {
+					s.Value[i] *= 1000
+				}
+			}
+		}
 		profiles = append(profiles, p)
 	}
 	merged, err := pprof.Merge(profiles)

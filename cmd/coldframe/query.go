@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -47,6 +48,7 @@ type queryCmd struct {
 	HTTPAddress string `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
 
 	queryFlags
+	clusterFlags
 	bucketFlag
 }
 
@@ -60,7 +62,9 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	p.addQuery(c.queryFlags)
+	if _, err := p.addQuery(c.queryFlags, &c.clusterFlags); err != nil {
+		return errors.Join(err, p.close())
+	}
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }

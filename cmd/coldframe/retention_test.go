@@ -104,3 +104,38 @@ func pprofOf(t testing.TB, at time.Time) (path string) {
 	}
 	return write(t, t.TempDir(), "cpu.pb.gz", body.Bytes())
 }
+
+// A tenant is deleted only when that is said twice, whole, and alone.
+func TestDeleteTenant(t *testing.T) {
+	bkt := folder(t)
+	for _, tenant := range []string{"a", "b"} {
+		must(t, "push", "--bucket-config", bkt, "--tenant", tenant, "--type-name", "work", pprofOf(t, time.Now()))
+	}
+	must(t, "compact", "--bucket-config", bkt, "--once", "--seal-now")
+	must(t, "push", "--bucket-config", bkt, "--tenant", "a", "--type-name", "work", pprofOf(t, time.Now()))
+	samples := func(tenant string) int {
+		return len(get(t, bkt, "--tenant", tenant, "--type", "work").Sample)
+	}
+	if out := must(t, "delete", "--bucket-config", bkt, "--tenant", "a"); !strings.Contains(out, "Nothing was deleted") || samples("a") == 0 {
+		t.Errorf("without --yes:\n%s", out)
+	}
+	if out := must(t, "delete", "--bucket-config", bkt, "--tenant", "a", "--yes"); !strings.Contains(out, "deleted 3 objects") {
+		t.Errorf("with --yes:\n%s", out)
+	}
+	if status, stdout, _ := command(t, "get", "--bucket-config", bkt, "--tenant", "a", "--type", "work", "--format", "folded"); status == 0 && stdout != "" {
+		t.Errorf("the deleted tenant answers\n%s", stdout)
+	}
+	if status, _, stderr := command(t, "push", "--bucket-config", bkt, "--tenant", "a", "--type-name", "work", pprofOf(t, time.Now())); status == 0 || !strings.Contains(stderr, "was deleted") {
+		t.Errorf("push to the deleted tenant: status %d, %s", status, stderr)
+	}
+	if samples("b") != 1 {
+		t.Error("another tenant is harmed")
+	}
+	must(t, "tenant", "set", "--bucket-config", bkt, "--tenant", "a", "--undelete")
+	must(t, "push", "--bucket-config", bkt, "--tenant", "a", "--type-name", "work", pprofOf(t, time.Now()))
+	must(t, "compact", "--bucket-config", bkt, "--once", "--seal-now", "--delete")
+	if n := samples("a"); n != 1 {
+		t.Errorf("%d samples of the tenant that is used again", n)
+	}
+	must(t, "fsck", "--bucket-config", bkt)
+}

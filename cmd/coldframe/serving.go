@@ -73,9 +73,14 @@ func (p *process) close() (err error) {
 	return err
 }
 
-// addQuery adds the query API and the page that asks it.
-func (p *process) addQuery(f queryFlags) *query.Querier {
+// addQuery adds the query API, of one process or of a member of a cluster, and the page that
+// asks it.
+func (p *process) addQuery(f queryFlags, c *clusterFlags) (*query.Querier, error) {
 	cfg := f.config()
+	admit, err := p.addCluster(c, &cfg)
+	if err != nil {
+		return nil, err
+	}
 	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
 	cfg.Retention = retentionOf(p.cat)
 	q := query.New(p.cat, p.bkt, cfg)
@@ -83,7 +88,8 @@ func (p *process) addQuery(f queryFlags) *query.Querier {
 	p.index = ui.Handler()
 	p.server.Handle("GET /assets/", p.index)
 	p.server.Handle("GET /licenses.txt", p.index)
-	return q
+	admit(q)
+	return q, nil
 }
 
 // addUpload makes the way into the bucket, which is flushed at the end.
@@ -99,7 +105,7 @@ func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
 
 // addPush adds the endpoints that clients push to.
 func (p *process) addPush(up *upload.Uploader) {
-	p.server.Handle("POST /api/v1/push", http.HandlerFunc(push.New(up).ServePush))
+	push.New(up, push.Config{Observer: observePush(p.metrics)}).Routes(p.server.Handle)
 }
 
 // addCompact compacts until the end.

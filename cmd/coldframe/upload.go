@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/ingest/push"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/upload"
 )
@@ -70,4 +71,30 @@ func observeUpload(reg *prometheus.Registry, log *slog.Logger) upload.Observer {
 			log.Error("spool", "err", err)
 		},
 	}
+}
+
+// observePush counts what clients push, by the protocol they speak.
+func observePush(reg *prometheus.Registry) push.Observer {
+	pushes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "coldframe_pushes_total", Help: "Requests to store profiles, by protocol and outcome (stored, refused: the client's fault, limited, unavailable, failed).",
+	}, []string{"protocol", "outcome"})
+	profiles := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "coldframe_push_stored_profiles_total", Help: "Profiles that were pushed and are durable, by protocol.",
+	}, []string{"protocol"})
+	bytes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "coldframe_push_stored_bytes_total", Help: "Bytes of profiles that were pushed and are durable, by protocol.",
+	}, []string{"protocol"})
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "coldframe_push_duration_seconds", Help: "From a pushed request that was read until its profiles were durable, by protocol.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+	}, []string{"protocol"})
+	reg.MustRegister(pushes, profiles, bytes, seconds)
+	return push.Observer{Pushed: func(p push.Push) {
+		pushes.WithLabelValues(p.Protocol, string(p.Outcome())).Inc()
+		seconds.WithLabelValues(p.Protocol).Observe(p.Took.Seconds())
+		if p.Err == nil {
+			profiles.WithLabelValues(p.Protocol).Add(float64(p.Profiles))
+			bytes.WithLabelValues(p.Protocol).Add(float64(p.Bytes))
+		}
+	}}
 }

@@ -1,22 +1,22 @@
 // Package push receives profiles that clients send, and answers when they are
-// durable: 200 means that the block which holds them is in the bucket.
+// durable: success means that the block which holds them is in the bucket.
+//
+// It speaks what the clients of the field speak: a plain pprof over HTTP, Pyroscope's
+// two APIs, Parca's profile store and OpenTelemetry's profiles. Whatever arrives becomes
+// pprof, with its sample labels; docs/push.md says how types and names are made one.
 //
 // What cannot be stored is refused with a reason before anything is kept. While the
-// bucket is away clients are told to come back (503 with Retry-After), which every
-// client of the field does by itself; a profile that is sent twice counts once.
+// bucket is away clients are told to come back (503 with Retry-After, Unavailable),
+// which every client of the field does by itself; a profile that is sent twice counts
+// once. Limits are checked in one place for all protocols, [Receiver.store].
 package push
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/coldframe/coldframe/profile"
-	"github.com/coldframe/coldframe/serve"
 	"github.com/coldframe/coldframe/upload"
 )
 
@@ -25,74 +25,78 @@ type Committer interface {
 	Push(ctx context.Context, tenant profile.Tenant, profiles ...upload.Profile) error
 }
 
-// Receiver turns requests into profiles.
+// Config is how to receive. Zero fields mean the defaults named here.
+type Config struct {
+	// Limits gives a tenant's limits. It is asked at every push, so that limits may be
+	// changed while the process runs. nil: none.
+	Limits func(profile.Tenant) Limits
+	// MaxMessageBytes bounds one request after decompression; 64 MiB.
+	MaxMessageBytes int
+	// InFlightBytes bounds the bodies of all requests together that are being received
+	// or stored; 512 MiB. Requests over it are told to come back.
+	InFlightBytes int64
+	Observer      Observer
+}
+
+// Observer is told what happens, for logs and metrics. Nil fields are not called.
+type Observer struct {
+	// Pushed: a request was answered, with err or without.
+	Pushed func(Push)
+}
+
+// Push is one request to store profiles, for people and metrics.
+type Push struct {
+	Protocol string // "pprof", "pyroscope", "ingest", "otlp", "parca"
+	Tenant   profile.Tenant
+	Profiles int
+	Bytes    int64 // of the profiles, as they are stored
+	Took     time.Duration
+	Err      error // nil: they are durable
+}
+
+// Receiver turns requests into profiles. Its methods may be called concurrently.
 type Receiver struct {
 	committer Committer
+	cfg       Config
+	accounts  accounts
+	receipts  receipts
+	agents    agents
+	inFlight  inFlight
 }
 
 // New makes a receiver that stores what it gets by committer.
-func New(committer Committer) *Receiver { return &Receiver{committer: committer} }
-
-// retryAfter is when a client should try again while the bucket is away.
-const retryAfter = 5 * time.Second
-
-// ServePush answers POST /api/v1/push: the body is one pprof, gzip or not, every
-// query parameter is a label of its series except type_name, which is the profile's
-// name. Without one the name follows from what the profile measures.
-func (rc *Receiver) ServePush(w http.ResponseWriter, r *http.Request) {
-	n, err := rc.push(r)
-	if err != nil {
-		serve.WriteError(w, err)
-		return
+func New(committer Committer, cfg Config) *Receiver {
+	if cfg.Limits == nil {
+		cfg.Limits = func(profile.Tenant) Limits { return Limits{} }
 	}
-	serve.WriteJSON(w, http.StatusOK, struct {
-		Profiles int `json:"profiles"`
-	}{n})
+	if cfg.MaxMessageBytes <= 0 {
+		cfg.MaxMessageBytes = 64 << 20
+	}
+	if cfg.InFlightBytes <= 0 {
+		cfg.InFlightBytes = 512 << 20
+	}
+	return &Receiver{committer: committer, cfg: cfg, inFlight: inFlight{limit: cfg.InFlightBytes}}
 }
 
-func (rc *Receiver) push(r *http.Request) (int, error) {
-	tenant, err := serve.Tenant(r)
-	if err != nil {
-		return 0, err
+// Routes tells every route of the receiver, as [http.ServeMux] patterns.
+func (rc *Receiver) Routes(handle func(pattern string, h http.Handler)) {
+	plain := func(pattern, protocol string, serve func(http.ResponseWriter, *http.Request) error) {
+		handle(pattern, rc.receive(protocol, plainHandler(serve)))
 	}
-	name, labels, err := parseQuery(r.URL.RawQuery)
-	if err != nil {
-		return 0, err
-	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return 0, fmt.Errorf("reading the profile: %w", err)
-	}
-	if len(body) == 0 {
-		return 0, serve.Field("body", fmt.Errorf("a pprof is expected, the body is empty: %w", profile.ErrInvalid))
-	}
-	err = rc.committer.Push(r.Context(), tenant, upload.Profile{Name: name, Labels: labels, Body: body})
-	switch {
-	case errors.Is(err, upload.ErrUnavailable):
-		return 0, &serve.Error{Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: retryAfter, Err: err}
-	case errors.Is(err, profile.ErrInvalid):
-		return 0, serve.Field("body", err)
-	}
-	return 1, err
+	plain("POST /api/v1/push", protocolPprof, rc.servePush)
+	plain("POST /ingest", protocolIngest, rc.serveIngest)
+	handle("POST "+pyroscopePush, rc.receive(protocolPyroscope, unary(rc, pyroscopePush, rc.pushPyroscope)))
+	handle("POST "+otlpExport, rc.receive(protocolOTLP, unary(rc, otlpExport, rc.exportOTLP)))
+	handle("POST "+otlpHTTP, rc.receive(protocolOTLP, http.HandlerFunc(rc.serveOTLP)))
+	rc.parcaRoutes(handle)
+	handle("GET /api/v1/agents", http.HandlerFunc(rc.serveAgents))
 }
 
-// parseQuery splits a push's query into the profile's name and its labels.
-func parseQuery(query string) (name string, labels profile.Labels, err error) {
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return "", nil, fmt.Errorf("query: %v: %w", err, profile.ErrInvalid) //nolint:errorlint // url's errors have no class to wrap
-	}
-	var pairs []profile.Label
-	for key, vs := range values {
-		if len(vs) > 1 {
-			return "", nil, serve.Field(key, fmt.Errorf("given %d times: %w", len(vs), profile.ErrInvalid))
-		}
-		if key == "type_name" {
-			name = vs[0]
-			continue
-		}
-		pairs = append(pairs, profile.Label{Name: key, Value: vs[0]})
-	}
-	labels, err = profile.NewLabels(pairs...)
-	return name, labels, err
-}
+// The protocols, as they are called in metrics and by people.
+const (
+	protocolPprof     = "pprof"
+	protocolIngest    = "ingest"
+	protocolPyroscope = "pyroscope"
+	protocolOTLP      = "otlp"
+	protocolParca     = "parca"
+)

@@ -25,9 +25,11 @@ var floors = map[string]int{
 	"profile":        0, "bucket": 0, "bpf": 0, "bpf/ehframe": 0, "ui": 0,
 	"api": 0, "api/parca/query/v1alpha1": 0, "api/parca/profilestore/v1alpha1": 0, "api/parca/metastore/v1alpha1": 0,
 	"api/parca/scrape/v1alpha1": 0, "api/parca/debuginfo/v1alpha1": 0, "api/parca/telemetry/v1alpha1": 0, "api/parca/share/v1alpha1": 0,
-	"block": 1, "block/pprofblock": 1, "block/arrowblock": 1,
+	"block": 1, "block/pprofblock": 1, "block/arrowblock": 1, "profile/draft": 1,
 	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
-	"ingest/scrape": 3, "ingest/push": 3, "compactor": 3, "query": 3, "agent": 3,
+	"ingest/push/folded": 2, "ingest/push/otlp": 2, "ingest/push/parca": 2, "ingest/push/jfr": 2,
+	"ingest/push/perf": 3,
+	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "agent": 3,
 	"cmd/coldframe": 4,
 }
 
@@ -36,6 +38,7 @@ var floors = map[string]int{
 var below = map[string][]string{
 	"block/pprofblock": {"block"},
 	"block/arrowblock": {"block"},
+	"query/cluster":    {"query"},       // parts of queries go from member to member
 	"bpf":              {"bpf/ehframe"}, // its tables are what the other reads
 
 	"api/parca/query/v1alpha1":  {"api/parca/profilestore/v1alpha1", "api/parca/metastore/v1alpha1"},
@@ -49,18 +52,20 @@ var doors = map[string][]string{
 	"cloud.google.com/go/storage":                    {"bucket"},
 	"github.com/Azure/":                              {"bucket"},
 	"github.com/aws/":                                {"bucket", "cmd/coldframe"},
-	"github.com/apache/arrow-go":                     {"block/arrowblock", "query", "ingest/push"},
+	"github.com/apache/arrow-go":                     {"block/arrowblock", "query", "ingest/push/parca"},
 	"github.com/prometheus/prometheus/discovery":     {"ingest/scrape"},
 	"github.com/prometheus/prometheus/promql":        {"profile"},
 	"github.com/prometheus/client_golang":            {"serve", "ingest/scrape", "cmd/coldframe"},
 	"github.com/alecthomas/kong":                     {"cmd/coldframe"},
-	"github.com/google/pprof":                        {"profile", "query", "ingest/push", "ingest/scrape", "cmd/coldframe"},
-	"github.com/klauspost/compress":                  {"profile", "block/pprofblock", "block/arrowblock"},
+	"github.com/google/pprof":                        {"profile", "upload", "query", "ingest/push", "ingest/scrape", "cmd/coldframe"},
+	"github.com/klauspost/compress":                  {"profile", "profile/draft", "ingest/push/parca", "block/pprofblock", "block/arrowblock"},
 	"github.com/cilium/ebpf":                         {"bpf"},
 	"github.com/ianlancetaylor/demangle":             {"agent/symbols"},
 	"github.com/ulikunitz/xz":                        {"agent/symbols"},
 	"github.com/prometheus/prometheus/model/relabel": {"agent", "ingest/scrape"},
 	"k8s.io/":                          {"agent/kubernetes"},
+	"github.com/grafana/pyroscope/api": {"query", "ingest/push", "ingest/push/jfr"},
+	"github.com/grafana/jfr-parser":    {"ingest/push/jfr"},
 	"github.com/hashicorp/memberlist":  {"query/cluster"},
 	"github.com/bufbuild/protocompile": {}, // generates api; in no product
 }

@@ -10,7 +10,6 @@ export interface Stats {
   requests: number;
   bytes: number;
   cache_hits: number;
-  cache_bytes?: number;
   cpu_ms: number;
   ms: number;
   dollars?: number;

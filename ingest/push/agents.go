@@ -1,0 +1,117 @@
+package push
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
+	"github.com/coldframe/coldframe/upload"
+)
+
+const (
+	agentsFor = 5 * time.Minute // how long a client that is silent is shown, as in Parca
+	maxAgents = 10_000
+)
+
+// Agent is a client that has pushed within the last five minutes.
+type Agent struct {
+	ID         string         `json:"id"` // its label node, else its address
+	Address    string         `json:"address"`
+	Tenant     profile.Tenant `json:"tenant"`
+	Protocol   string         `json:"protocol"`
+	LastPush   time.Time      `json:"last_push"`
+	Duration   float64        `json:"last_push_duration_seconds"`
+	LastError  string         `json:"last_error,omitempty"`
+	Pushes     int64          `json:"pushes"`
+	PushErrors int64          `json:"push_errors"`
+}
+
+// agents remembers who has pushed.
+type agents struct {
+	mu  sync.Mutex
+	all map[agentKey]*Agent
+}
+
+type agentKey struct {
+	tenant       profile.Tenant
+	protocol, id string
+}
+
+func (a *agents) pushed(c client, profiles []upload.Profile, took time.Duration, err error) {
+	if c.err != nil {
+		return
+	}
+	id := c.address
+	for _, p := range profiles {
+		if node := p.Labels.Get("node"); node != "" {
+			id = node
+			break
+		}
+	}
+	key := agentKey{c.tenant, c.protocol, id}
+	now := time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	agent := a.all[key]
+	if agent == nil {
+		if a.all == nil {
+			a.all = map[agentKey]*Agent{}
+		}
+		if len(a.all) >= maxAgents {
+			a.forget(now)
+		}
+		if len(a.all) >= maxAgents {
+			return
+		}
+		agent = &Agent{ID: id, Tenant: c.tenant, Protocol: c.protocol}
+		a.all[key] = agent
+	}
+	agent.Address, agent.LastPush, agent.Duration, agent.LastError = c.address, now.UTC(), took.Seconds(), ""
+	agent.Pushes++
+	if err != nil {
+		agent.LastError = err.Error()
+		agent.PushErrors++
+	}
+}
+
+// forget drops who has been silent. a.mu is held.
+func (a *agents) forget(now time.Time) {
+	for key, agent := range a.all {
+		if now.Sub(agent.LastPush) > agentsFor {
+			delete(a.all, key)
+		}
+	}
+}
+
+// Agents lists a tenant's clients that have pushed within the last five minutes, by ID.
+func (rc *Receiver) Agents(tenant profile.Tenant) []Agent {
+	rc.agents.mu.Lock()
+	defer rc.agents.mu.Unlock()
+	rc.agents.forget(time.Now())
+	list := []Agent{}
+	for _, agent := range rc.agents.all {
+		if agent.Tenant == tenant {
+			list = append(list, *agent)
+		}
+	}
+	slices.SortFunc(list, func(x, y Agent) int {
+		return cmp.Or(cmp.Compare(x.ID, y.ID), cmp.Compare(x.Protocol, y.Protocol))
+	})
+	return list
+}
+
+// serveAgents answers GET /api/v1/agents.
+func (rc *Receiver) serveAgents(w http.ResponseWriter, r *http.Request) {
+	tenant, err := serve.Tenant(r)
+	if err != nil {
+		serve.WriteError(w, err)
+		return
+	}
+	serve.WriteJSON(w, http.StatusOK, struct {
+		Agents []Agent `json:"agents"`
+	}{rc.Agents(tenant)})
+}
