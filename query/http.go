@@ -13,7 +13,7 @@ import (
 	"github.com/coldframe/coldframe/serve"
 )
 
-// Handler answers GET /api/v1/{pprof,flamegraph,top,series,types,labels} and
+// Handler answers GET /api/v1/{pprof,flamegraph,top,series,types,labels,blocks} and
 // /api/v1/label/NAME/values as api/openapi.yaml describes, and any other path below
 // /api/v1/ with a JSON 404. A more specific pattern beside it, as POST /api/v1/push,
 // wins.
@@ -27,6 +27,7 @@ func (q *Querier) Handler() http.Handler {
 		"GET /api/v1/types":               q.explainable(q.serveTypes),
 		"GET /api/v1/labels":              q.explainable(q.serveLabels),
 		"GET /api/v1/label/{name}/values": q.explainable(q.serveLabelValues),
+		"GET /api/v1/blocks":              q.serveBlocks,
 		"/api/v1/":                        serveUnknown,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -2,10 +2,13 @@ import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks'
 import { MenuButton } from './parts/menu';
 import { go, link, prefer, preferred, useURL } from './state/url';
 import { isRelative } from './state/time';
+import { Compare } from './views/compare';
 import { Explore } from './views/explore';
+import { LabelsView } from './views/labels';
+import { Operate } from './views/operate';
 import type { Page } from './views/page';
 
-const VIEWS: [string, string][] = [['explore', 'Explore']];
+const VIEWS: [string, string][] = [['explore', 'Explore'], ['compare', 'Compare'], ['labels', 'Labels'], ['operate', 'Operate']];
 const EVERY: [string, string, number][] = [['', 'off', 0], ['5s', '5 s', 5e3], ['15s', '15 s', 15e3], ['1m', '1 min', 6e4]];
 
 /** The parameters that views share; the others stay with the view they belong to. */
@@ -88,7 +91,7 @@ export function App() {
           </button>
         </span>
       </header>
-      <Explore page={page} />
+      {view === 'compare' ? <Compare page={page} /> : view === 'labels' ? <LabelsView page={page} /> : view === 'operate' ? <Operate page={page} /> : <Explore page={page} />}
       <p class="word" role="status">{word}</p>
       <Help dialog={help} />
     </>

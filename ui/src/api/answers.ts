@@ -10,6 +10,7 @@ export interface Stats {
   requests: number;
   bytes: number;
   cache_hits: number;
+  cache_bytes?: number;
   cpu_ms: number;
   ms: number;
   dollars?: number;

@@ -24,12 +24,14 @@ export function treeOf(bytes: Uint8Array): FlamegraphHead & { tree: Tree } {
     return batches[0]!;
   };
   const frame = column('frame');
+  const compared = table.getChild('base_total') != null;
   const columns = {
     frames: framesOf(frame.dictionary.data[0]!),
     depth: Int32Array.from(column('depth').values as ArrayLike<number>),
     frame: Int32Array.from(frame.values as ArrayLike<number>),
     self: numbers(column('self')),
     total: numbers(column('total')),
+    base: compared ? { self: numbers(column('base_self')), total: numbers(column('base_total')) } : null,
   };
   const facts = table.schema.metadata!;
   const fact = (name: string) => facts.get(name) ?? '';

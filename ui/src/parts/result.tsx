@@ -96,11 +96,13 @@ export function Price({ stats, cut, nodes }: { stats: Stats; cut?: number; nodes
       {stats.profiles > 0 && <span title="Profiles that the answer is made of">{plural(stats.profiles, 'profile')}</span>}
       <span title="Requests made of the bucket">{plural(stats.requests, 'request')}</span>
       <span title="Bytes read from the bucket">{bytes(stats.bytes)}</span>
-      <span title="Reads that a cache answered instead">{plural(stats.cache_hits, 'cache hit')}</span>
-      <span title="From the request to the answer; of it, computing">
-        {millis(stats.ms)} <small>({millis(stats.cpu_ms)} CPU)</small>
+      <span title="Reads that a cache answered instead">
+        {plural(stats.cache_hits, 'cache hit')} {!!stats.cache_bytes && <small>({bytes(stats.cache_bytes)})</small>}
       </span>
-      {stats.dollars !== undefined && <span title="What the bucket bills for the requests and bytes">{dollars(stats.dollars)}</span>}
+      <span title="From the request to the answer; of it, computing">
+        {millis(stats.ms)} {stats.cpu_ms > 0 && <small>({millis(stats.cpu_ms)} CPU)</small>}
+      </span>
+      {stats.dollars !== undefined && <span title="What requests, bytes and computing cost, by the prices the server was told">{dollars(stats.dollars)}</span>}
       {nodes !== undefined && <span title="Nodes of the call tree">{plural(nodes, 'node')}</span>}
       {!!cut && <span class="warn" title="The smallest nodes were left out; their values are in their callers' totals">{plural(cut, 'node')} trimmed</span>}
     </footer>

@@ -1,54 +1,31 @@
-import { Grower } from './grow';
-import { Kind, type Frames, type Tree } from './tree';
+import type { Tree } from './tree';
+
+/** How wide the nodes of a comparison are drawn. */
+export type Weighing = 'left' | 'right' | 'both' | 'both-relative';
 
 /**
- * Two trees as one. total and self are the right one's, base the left one's. A node is as wide as both
- * together: as they are, or, relatively, each as a share of its own whole.
+ * A comparison with its nodes as wide as one side is, or as both together: as they are, or,
+ * relatively, each as a share of its own whole. The other columns are shared with t.
  */
-export function compared(left: Tree, right: Tree, relative: boolean): Tree {
-  const { frames, ofLeft, ofRight } = union(left.frames, right.frames);
-  const grower = new Grower(frames, true, 4096);
-  add(left, ofLeft, grower, (at, i) => {
-    grower.baseSelf![at]! += left.self[i]!;
-    grower.baseTotal![at]! += left.total[i]!;
-  });
-  add(right, ofRight, grower, (at, i) => {
-    grower.self[at]! += right.self[i]!;
-    grower.total[at]! += right.total[i]!;
-  });
-  const ofBase = relative ? 1 / (left.total[0] || 1) : 1, ofNew = relative ? 1 / (right.total[0] || 1) : 1;
-  return grower.finish((i) => grower.baseTotal![i]! * ofBase + grower.total[i]! * ofNew);
-}
-
-function add(t: Tree, frameOf: Int32Array, grower: Grower, count: (at: number, i: number) => void) {
-  const place = new Int32Array(t.size);
+export function weighed(t: Tree, how: Weighing): Tree {
+  const base = t.base!.total, weight = new Float64Array(t.size), start = new Float64Array(t.size);
+  const relative = how === 'both-relative';
+  const ofBase = how === 'right' ? 0 : relative ? 1 / (base[0] || 1) : 1, ofNow = how === 'left' ? 0 : relative ? 1 / (t.total[0] || 1) : 1;
+  const next = new Float64Array(t.maxDepth + 2);
   for (let i = 0; i < t.size; i++) {
-    place[i] = i === 0 ? 0 : grower.child(place[t.parent[i]!]!, frameOf[t.frame[i]!]!);
-    count(place[i]!, i);
+    const d = t.depth[i]!;
+    weight[i] = ofBase * base[i]! + ofNow * t.total[i]!;
+    start[i] = next[d]!;
+    next[d] = start[i]! + weight[i]!;
+    next[d + 1] = start[i]!;
   }
+  return { ...t, weight, start };
 }
 
-/** The frames of both, by name. */
-function union(left: Frames, right: Frames): { frames: Frames; ofLeft: Int32Array; ofRight: Int32Array } {
-  const known = new Map<string, number>([['', 0]]);
-  const frames = { name: [''], file: [''], binary: [''], buildID: [''] }, line = [0], kind: number[] = [Kind.User];
-  const number = (from: Frames) =>
-    Int32Array.from(from.name, (name, f) => {
-      if (f === 0) return 0;
-      let at = known.get(name);
-      if (at === undefined) {
-        known.set(name, (at = frames.name.length));
-        frames.name.push(name);
-        frames.file.push(from.file[f]!);
-        frames.binary.push(from.binary[f]!);
-        frames.buildID.push(from.buildID[f]!);
-        line.push(from.line[f]!);
-        kind.push(from.kind[f]!);
-      }
-      return at;
-    });
-  const ofLeft = number(left), ofRight = number(right);
-  return { frames: { ...frames, line: Int32Array.from(line), kind: Uint8Array.from(kind) }, ofLeft, ofRight };
+/** One side of a comparison as a tree of its own values. */
+export function side(t: Tree, left: boolean): Tree {
+  const { base, ...rest } = weighed(t, left ? 'left' : 'right');
+  return { ...rest, base: null, ...(left && { self: base!.self, total: base!.total }) };
 }
 
 /** How much a node or function changed, from -1 (gone) to 1 (new), as a part of the larger side. */

@@ -70,8 +70,8 @@ export class Grower {
     }
   }
 
-  /** The tree, its children ordered by name as the server orders them. weigh gives a node's width, if it is not its total. */
-  finish(weigh?: (node: number) => number): Tree {
+  /** The tree, its children ordered by name as the server orders them. */
+  finish(): Tree {
     const n = this.size, rank = ranks(this.frames.name);
     // Nodes by the rank of their names: a counting sort. Dealt out to their parents in that order, children are sorted.
     const bucket = new Int32Array(this.frames.name.length + 1);
@@ -88,7 +88,6 @@ export class Grower {
     const depth = new Int32Array(n), frame = new Int32Array(n);
     const columns = { self: new Float64Array(n), total: new Float64Array(n) };
     const base = this.baseSelf ? { self: new Float64Array(n), total: new Float64Array(n) } : null;
-    const weight = weigh ? new Float64Array(n) : undefined;
     for (let i = 0, d = 0, at = 0; ; ) {
       depth[at] = d;
       frame[at] = this.frame[i]!;
@@ -98,7 +97,6 @@ export class Grower {
         base.self[at] = this.baseSelf![i]!;
         base.total[at] = this.baseTotal![i]!;
       }
-      if (weight) weight[at] = weigh!(i);
       at++;
       if (firstChild[i]) {
         i = firstChild[i]!;
@@ -112,7 +110,7 @@ export class Grower {
       if (i === 0) break;
       i = nextSibling[i]!;
     }
-    return plant({ frames: this.frames, depth, frame, ...columns, base, ...(weight && { weight }) });
+    return plant({ frames: this.frames, depth, frame, ...columns, base });
   }
 }
 

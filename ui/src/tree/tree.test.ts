@@ -1,7 +1,7 @@
 /// <reference types="node" />
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { compared } from './compare';
+import { side, weighed } from './compare';
 import { search } from './find';
 import { Grower } from './grow';
 import { packageOf, shortName } from './names';
@@ -15,17 +15,21 @@ const frames: Frames = { name: NAMES, file: NAMES.map(() => ''), line: new Int32
 /** Stacks as people write them, "a;b;c 5", and a tree of them. */
 type Stacks = Map<string, number>;
 
-function grow(stacks: Stacks): Tree {
-  const g = new Grower(frames, false, 2);
-  for (const [stack, v] of stacks) {
-    let at = 0;
-    g.total[0]! += v;
-    for (const name of stack.split(';').filter(Boolean)) {
-      at = g.child(at, NAMES.indexOf(name));
-      g.total[at]! += v;
+function grow(stacks: Stacks, base?: Stacks): Tree {
+  const g = new Grower(frames, base !== undefined, 2);
+  const add = (stacks: Stacks, self: () => Float64Array, total: () => Float64Array) => {
+    for (const [stack, v] of stacks) {
+      let at = 0;
+      total()[0]! += v;
+      for (const name of stack.split(';').filter(Boolean)) {
+        at = g.child(at, NAMES.indexOf(name));
+        total()[at]! += v;
+      }
+      self()[at]! += v;
     }
-    g.self[at]! += v;
-  }
+  };
+  add(stacks, () => g.self, () => g.total);
+  if (base) add(base, () => g.baseSelf!, () => g.baseTotal!);
   return g.finish();
 }
 
@@ -117,11 +121,15 @@ for (const seed of [1, 2, 3]) {
       assert.equal(search(tree, name)!.sum, total);
     }
   });
-  test(`a comparison keeps both sides (${seed})`, () => {
-    const other = someStacks(seed + 10), t = compared(tree, grow(other), true);
-    assert.deepEqual(stacksOf(t), other);
-    assert.deepEqual(stacksOf({ ...t, self: t.base!.self }), stacks);
-    assert.ok(Math.abs(t.weight[0]! - 2) < 1e-9, 'each side is a whole');
+  test(`a comparison keeps both sides, however it is turned (${seed})`, () => {
+    const other = someStacks(seed + 10), t = grow(other, stacks);
+    for (const [shape, f] of [[(x: Tree) => x, (s: string[]) => s], [inverted, (s: string[]) => s.reverse()], [collapsed, (s: string[]) => s.filter((name, i) => name !== s[i - 1])]] as [(t: Tree) => Tree, (s: string[]) => string[]][]) {
+      const turned = shape(t);
+      assert.deepEqual(stacksOf(side(turned, false)), mapKeys(other, f));
+      assert.deepEqual(stacksOf(side(turned, true)), mapKeys(stacks, f));
+    }
+    assert.deepEqual(stacksOf(side(sandwich(t, framesNamed(t, 'c')!).callees, true)), stacksOf(sandwich(tree, framesNamed(tree, 'c')!).callees));
+    assert.ok(Math.abs(weighed(t, 'both-relative').weight[0]! - 2) < 1e-9, 'each side is a whole');
   });
   test(`a path finds its node again (${seed})`, () => {
     for (let i = 0; i < tree.size; i += 7) assert.equal(follow(tree, pathOf(tree, i)), i);

@@ -34,7 +34,7 @@ export interface Tree {
   end: Int32Array;
   self: Float64Array;
   total: Float64Array; // of the node and all below it, including what the server cut
-  /** Where a node is drawn and how wide, in units of weight[0]. They are total's, but for a comparison. */
+  /** Where a node is drawn and how wide: total's, or what weighed makes of a comparison. */
   start: Float64Array;
   weight: Float64Array;
   maxDepth: number;
@@ -48,7 +48,6 @@ export interface Columns {
   frame: Int32Array;
   self: Float64Array;
   total: Float64Array;
-  weight?: Float64Array;
   base?: Base | null;
 }
 
@@ -57,7 +56,7 @@ export function plant(c: Columns): Tree {
   const size = c.depth.length;
   if (size === 0 || c.depth[0] !== 0) throw new Error('the answer holds no call tree: it has no root');
   const parent = new Int32Array(size), end = new Int32Array(size), start = new Float64Array(size);
-  const weight = c.weight ?? c.total, frameCount = c.frames.name.length;
+  const weight = c.total, frameCount = c.frames.name.length;
   let maxDepth = 0;
   for (let i = 0; i < size; i++) if (c.depth[i]! > maxDepth) maxDepth = c.depth[i]!;
   if (maxDepth >= size) throw new Error('the answer holds no call tree: it is deeper than it is large');

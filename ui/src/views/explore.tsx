@@ -131,7 +131,8 @@ export function QueryBar({ page, range, types, type, suggest, refused }: QueryBa
   );
 }
 
-function linesOf(list: SeriesList, by: string): Line[] {
+/** The lines of a chart, the largest first. */
+export function linesOf(list: SeriesList, by: string): Line[] {
   const lines = list.series.map((s) => ({ label: by ? s.labels[by] ?? '' : '', points: s.points }));
   const sum = (l: Line) => l.points.reduce((total, [, v]) => total + v, 0);
   return lines.sort((a, b) => sum(b) - sum(a)).slice(0, 100);
