@@ -85,7 +85,7 @@ func (c *Compactor) mergeBlocks(ctx context.Context, s shard, p merge, job *Job)
 	}
 	spool := spool{dir: c.cfg.TempDir, limit: int(share / 8)}
 	defer func() { err = errors.Join(err, spool.close()) }()
-	out, repeated, err := arrowblock.MergeBlocks(ctx, &spool, blocks...)
+	out, repeated, err := arrowblock.MergeBlocks(ctx, arrowblock.Output{Block: &spool}, blocks...)
 	if err != nil {
 		return out, err
 	}

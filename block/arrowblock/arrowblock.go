@@ -136,4 +136,7 @@ type Info struct {
 	Samples          int64 // of the pprofs, before equal ones of a profile were summed
 	Rows             int64
 	Nodes            int64
+	// Raw says that the block has profiles and their rows. One that has not holds what
+	// its rollups say of Profiles.
+	Raw bool
 }

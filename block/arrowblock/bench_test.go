@@ -136,8 +136,8 @@ func reportSizes(b *testing.B, data []byte) {
 		bytesOf[kind] += s.length
 		rowsOf[kind] += int64(s.rows)
 	}
-	for g, chunks := range opened.raw {
-		for _, c := range chunks {
+	for g, table := range opened.raw {
+		for _, c := range table.chunks {
 			bytesOf[opened.groups[g].Name+"-row"] += c.bytes()
 			rowsOf[opened.groups[g].Name+"-row"] += int64(c.rows.rows)
 		}

@@ -24,9 +24,9 @@ type Block struct {
 	index    section
 	sections []section
 	chunks   []chunk
-	raw      [][]rowChunk // by group
+	raw      []rowTable   // by group
 	totals   [][]*section // by group
-	rowsOf   []uint64     // by group
+	rollups  []rollupTable
 
 	groups      []Group
 	services    []Service

@@ -471,7 +471,7 @@ func TestRowsComeBySpan(t *testing.T) {
 	for name, bad := range map[string][]Span{
 		"descending": {{5, 6}, {3, 4}},
 		"reversed":   {{5, 4}},
-		"outside":    {{0, b.rowsOf[0] + 1}},
+		"outside":    {{0, b.raw[0].rows + 1}},
 	} {
 		for _, err := range b.Rows(t.Context(), 0, bad, Columns{}) {
 			if !errors.Is(err, profile.ErrInvalid) {
@@ -591,8 +591,8 @@ func TestManyChunks(t *testing.T) {
 	if err := opened.Verify(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(opened.chunks) < 4 || len(opened.raw[0]) != 2 {
-		t.Errorf("%d chunks of stacks and %d of rows are not many", len(opened.chunks), len(opened.raw[0]))
+	if len(opened.chunks) < 4 || len(opened.raw[0].chunks) != 2 {
+		t.Errorf("%d chunks of stacks and %d of rows are not many", len(opened.chunks), len(opened.raw[0].chunks))
 	}
 	for n, s := range opened.Services() {
 		tree, totals := flameGraph(t, opened, "x", 0, n)
@@ -624,7 +624,7 @@ func TestConcurrentReads(t *testing.T) {
 			if _, err := b.Totals(context.Background(), 0, Span{0, 100}); err != nil {
 				t.Error(err)
 			}
-			for _, err := range b.Rows(context.Background(), 0, []Span{{0, b.rowsOf[0]}}, Columns{Values: []int{0}}) {
+			for _, err := range b.Rows(context.Background(), 0, []Span{{0, b.raw[0].rows}}, Columns{Values: []int{0}}) {
 				if err != nil {
 					t.Error(err)
 				}

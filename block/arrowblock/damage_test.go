@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/profile"
@@ -21,7 +23,7 @@ func smallBlock(t testing.TB) []byte {
 		add(t, b, in.key, in.body)
 	}
 	b.AddSource(Source{ID: block.ID{1}, Day: block.DayOf(day)})
-	_, data := finish(t, b)
+	data, _ := finishWith(t, b, []Rollup{{BySeries, time.Hour}, {ByService, 24 * time.Hour}})
 	return data
 }
 
@@ -32,7 +34,7 @@ func tableBlock(t testing.TB) []byte {
 	r := rand.New(rand.NewPCG(1, 1))
 	add(t, b, Key{Name: "many"}, encode(t, manyRows(r, 1600, 1, func() int64 { return 1 + r.Int64N(3) })))
 	opened, data := finish(t, b)
-	if opened.raw[0][0].tuples == nil {
+	if opened.raw[0].chunks[0].tuples == nil {
 		t.Fatal("rows have no table")
 	}
 	return data
@@ -66,9 +68,30 @@ func readAll(ctx context.Context, data []byte) (string, error) {
 			return "", err
 		}
 		fmt.Fprintln(&out, totals)
+		for _, r := range b.Rollups() {
+			if err := readRollup(ctx, &out, b, r, n); err != nil {
+				return "", err
+			}
+		}
 	}
 	err = Dump(ctx, &out, b, DumpConfig{Limit: -1})
 	return out.String(), err
+}
+
+func readRollup(ctx context.Context, out *strings.Builder, b *Block, r Rollup, group int) error {
+	cells, err := b.Cells(ctx, r, group, Span{0, math.MaxUint32})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, r, cells)
+	span := Span{cells.FirstRow[0], cells.FirstRow[cells.Len()]}
+	for rows, err := range b.RollupRows(ctx, r, group, []Span{span}, []int{0}) {
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(out, rows.Stack, rows.Values(nil, 0))
+	}
+	return nil
 }
 
 func checkDamage(t *testing.T, what string, damaged []byte, want string) {
@@ -115,7 +138,7 @@ func TestEveryFlippedByteOfRowsIsFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chunk := openBytes(t, data).raw[0][0]
+	chunk := openBytes(t, data).raw[0].chunks[0]
 	for i := chunk.rows.off; i < chunk.tuples.end(); i += 7 {
 		damaged := slices.Clone(data)
 		damaged[i] ^= 1 << (i % 8)
@@ -205,6 +228,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add(data, false)
 	f.Add(data, true)
 	f.Add(tableBlock(f), true)
+	_, alone := finishWith(f, buildOf(f, randomInputs(f, 2, 3)), dayRollups)
+	f.Add(alone, true)
 	for _, data := range blocksOfEverything(f) {
 		f.Add(data, true)
 	}

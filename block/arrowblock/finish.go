@@ -2,7 +2,6 @@ package arrowblock
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -54,9 +53,13 @@ func orderBy(n int, compare func(a, b uint32) int) order {
 
 // finisher lays out and writes what a Builder has gathered.
 type finisher struct {
-	b    *Builder
-	enc  *encoder
-	pack *packer
+	b     *Builder
+	enc   *encoder
+	pack  *packer
+	alone *packer // of Output.RollupsAlone; nil
+
+	rollups        []Rollup
+	maxWindowBytes int64
 
 	services, groups, series, mappings, labels, headers order
 
@@ -67,17 +70,20 @@ type finisher struct {
 	info Info
 }
 
-// Finish writes the block to w and returns what there is to say of it in HEAD: Meta without ID
-// and Level. The Builder is spent: Add and Finish panic after it.
-func (b *Builder) Finish(w io.Writer) (block.Meta, error) {
+// Finish is [Builder.FinishTo] of a block without rollups.
+func (b *Builder) Finish(w io.Writer) (block.Meta, error) { return b.FinishTo(Output{Block: w}) }
+
+// FinishTo writes the block and returns what there is to say of it in HEAD: Meta without IDs
+// and Level. Rollups that no block can have are profile.ErrInvalid. The Builder is spent:
+// Add, Finish and FinishTo panic after it.
+func (b *Builder) FinishTo(out Output) (block.Meta, error) {
 	b.mustBeOpen()
-	b.finished = true
-	enc, err := newEncoder(b.cfg.Uncompressed)
+	f, err := newFinisher(b, out)
 	if err != nil {
 		return block.Meta{}, err
 	}
-	f := &finisher{b: b, enc: enc, pack: newPacker(w)}
-	f.info = Info{Range: b.cfg.Range, Profiles: int64(b.profiles), Samples: b.samples}
+	b.finished = true
+	f.info = Info{Range: b.cfg.Range, Profiles: int64(b.profiles), Samples: b.samples, Raw: true}
 	f.fillTimes()
 	f.sort()
 	for _, step := range []func() error{f.writeStacks, f.writeGroups, f.writeTables} {
@@ -126,18 +132,6 @@ func (f *finisher) mappingNumber(old int) uint32 {
 	return f.mappings.new[old] + 1
 }
 
-// section encodes columns and writes them as a member. s says what is inside.
-func (f *finisher) section(s section, facts []fact, columns ...column) error {
-	if s.rows = columns[0].rows; s.rows > maxRows {
-		return fmt.Errorf("section %s: %d rows, at most %d are allowed", s.name, s.rows, maxRows)
-	}
-	content, err := f.enc.stream(facts, columns...)
-	if err != nil {
-		return fmt.Errorf("section %s: %w", s.name, err)
-	}
-	return f.pack.add(s, content)
-}
-
 // writeGroups writes the rows and totals of each group.
 func (f *finisher) writeGroups() error {
 	for n, old := range f.groups.old {
@@ -161,10 +155,19 @@ func (f *finisher) writeTables() error {
 }
 
 func (f *finisher) writeHeaders() error {
+	if f.alone != nil {
+		if err := f.writeHeadersTo(f.alone, nil); err != nil {
+			return err
+		}
+	}
+	return f.writeHeadersTo(f.pack, f.headers.old)
+}
+
+func (f *finisher) writeHeadersTo(pack *packer, headers []uint32) error {
 	var comments, drop, keep, url texts
 	offsets := []int32{0}
 	var main []uint32
-	for _, old := range f.headers.old {
+	for _, old := range headers {
 		h := &f.b.headers.all[old]
 		for _, c := range h.Comments {
 			comments.add(c)
@@ -175,18 +178,27 @@ func (f *finisher) writeHeaders() error {
 		url.add(h.DocURL)
 		main = append(main, f.mappingNumber(h.Main))
 	}
-	return f.section(section{name: headersName}, nil,
+	return f.sectionOf([]*packer{pack}, section{name: headersName}, nil,
 		list("comments", offsets, comments.column("")),
 		drop.column("drop_frames"), keep.column("keep_frames"), url.column("doc_url"),
 		numbers("main_mapping", main))
 }
 
 func (f *finisher) writeSampleLabels() error {
+	if f.alone != nil {
+		if err := f.writeSampleLabelsTo(f.alone, f.labels.old[:1]); err != nil { // the empty set
+			return err
+		}
+	}
+	return f.writeSampleLabelsTo(f.pack, f.labels.old)
+}
+
+func (f *finisher) writeSampleLabelsTo(pack *packer, sets []uint32) error {
 	var key, str, unit texts
 	var num []int64
 	var isNum []uint8
 	offsets := []int32{0}
-	for _, old := range f.labels.old {
+	for _, old := range sets {
 		for _, l := range f.b.labels.all[old] {
 			key.add(l.Key)
 			str.add(l.Str)
@@ -196,7 +208,7 @@ func (f *finisher) writeSampleLabels() error {
 		}
 		offsets = append(offsets, int32(key.len()))
 	}
-	return f.section(section{name: sampleLabelsName}, nil, list("labels", offsets, structure("",
+	return f.sectionOf([]*packer{pack}, section{name: sampleLabelsName}, nil, list("labels", offsets, structure("",
 		key.column("key"), str.column("str"), numbers("num", num), unit.column("unit"), numbers("is_num", isNum))))
 }
 
@@ -233,32 +245,42 @@ func (f *finisher) writeBlooms() error {
 
 // writeTail writes what everyone who opens the block needs, and the directory.
 func (f *finisher) writeTail() (block.Meta, error) {
-	tail, err := f.pack.beginTail()
-	if err != nil {
-		return block.Meta{}, err
+	for _, p := range []*packer{f.pack, f.alone} {
+		if p == nil {
+			continue
+		}
+		if err := p.beginTail(); err != nil {
+			return block.Meta{}, err
+		}
 	}
 	for _, step := range []func() error{f.writeGroupTable, f.writeServices, f.writeSeries, f.writeMappings} {
 		if err := step(); err != nil {
 			return block.Meta{}, err
 		}
 	}
-	if err := f.writeIndex(tail); err != nil {
+	if err := f.writeIndex(f.pack, f.info); err != nil {
 		return block.Meta{}, err
 	}
-	if err := f.pack.finish(); err != nil {
-		return block.Meta{}, err
-	}
-	return block.Meta{
+	meta := block.Meta{
 		Day:      block.DayOfMillis(f.b.from),
 		MinTime:  f.info.MinTime,
 		MaxTime:  f.info.MaxTime,
 		Size:     f.pack.out.n,
-		Tail:     f.pack.out.n - tail,
+		Tail:     f.pack.out.n - f.pack.tail,
 		CRC:      f.pack.out.crc,
 		Rows:     f.info.Rows,
 		Profiles: f.info.Profiles,
 		Types:    f.types(),
-	}, nil
+	}
+	if f.alone != nil {
+		alone := f.info
+		alone.Raw, alone.Rows = false, 0
+		if err := f.writeIndex(f.alone, alone); err != nil {
+			return block.Meta{}, err
+		}
+		meta.R4 = &block.Rollup{Size: f.alone.out.n, Tail: f.alone.out.n - f.alone.tail, CRC: f.alone.out.crc}
+	}
+	return meta, nil
 }
 
 func (f *finisher) fillTimes() {
@@ -372,23 +394,27 @@ func (f *finisher) writeMappings() error {
 		file.column("file"), buildID.column("build_id"), numbers("flags", flags))
 }
 
-// writeIndex writes the directory of all other sections, and the block's facts.
-func (f *finisher) writeIndex(tail int64) error {
+// writeIndex writes the directory of all other sections, and the block's facts, and ends the block.
+func (f *finisher) writeIndex(pack *packer, info Info) error {
 	var name texts
 	var off, length, first []uint64
 	var crc, rows, minSeries, maxSeries, minT, maxT []uint32
-	for _, s := range f.pack.sections {
+	for _, s := range pack.sections {
 		name.add(s.name)
 		off, length, first = append(off, uint64(s.off)), append(length, uint64(s.length)), append(first, s.first)
 		crc, rows = append(crc, s.crc), append(rows, uint32(s.rows))
 		minSeries, maxSeries = append(minSeries, s.minSeries), append(maxSeries, s.maxSeries)
 		minT, maxT = append(minT, s.minT), append(maxT, s.maxT)
 	}
-	return f.section(section{name: indexName}, f.info.facts(tail),
+	facts := append(info.facts(pack.tail), fact{rollupsFact, joinRollups(f.rollups)})
+	if err := f.sectionOf([]*packer{pack}, section{name: indexName}, facts,
 		name.column("name"), numbers("offset", off), numbers("length", length), numbers("crc32c", crc),
 		numbers("rows", rows), numbers("first", first),
 		numbers("min_series", minSeries), numbers("max_series", maxSeries),
-		numbers("min_t", minT), numbers("max_t", maxT))
+		numbers("min_t", minT), numbers("max_t", maxT)); err != nil {
+		return err
+	}
+	return pack.finish()
 }
 
 // facts are the block's facts as the index carries them.
@@ -408,6 +434,7 @@ func (i Info) facts(tail int64) []fact {
 		{"rows", i.Rows},
 		{"nodes", i.Nodes},
 		{"tail", tail},
+		{"raw", int64(bit(i.Raw))},
 	} {
 		facts = append(facts, fact{f.key, strconv.FormatInt(f.value, 10)})
 	}

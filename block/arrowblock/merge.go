@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 
@@ -26,20 +25,21 @@ func (e *InputError) Error() string { return fmt.Sprintf("block %d of a merge: %
 func (e *InputError) Unwrap() error { return e.Err }
 
 // MergeBlocks writes a block with the profiles of others, which must be of the same range,
-// and returns what there is to say of it in HEAD: Meta without ID and Level. A profile
-// that is in several blocks is written once, and repeated counts the others. The same
-// profiles give the same bytes, in whatever blocks they come and in whatever order:
-// those that a [Builder] of all of them writes. The failure to read a block is an
-// [InputError].
+// and returns what there is to say of it in HEAD: Meta without IDs and Level. A profile
+// that is in several blocks is written once, and repeated counts the others. Rollups are made
+// of the profiles, so that what was repeated is in none. The same profiles give the same bytes, in
+// whatever blocks they come and in whatever order: those that a [Builder] of all of
+// them writes. The failure to read a block is an [InputError].
 //
 // Blocks are walked side by side, since series, stacks and rows are in the same order
 // everywhere. What is held in memory, however large the blocks are: the tables of open
 // blocks, sample labels, headers and sources; the stacks of some services, a million
 // nodes or those of the largest service, at about 20 bytes a node, and 64 MiB of their
 // frames; a bit for each node of the result and block; and of each block a chunk of rows
-// and one of totals, about 12 MiB when full.
-func MergeBlocks(ctx context.Context, w io.Writer, blocks ...*Block) (meta block.Meta, repeated int64, err error) {
-	m, err := newMerging(w, blocks)
+// and one of totals, about 8 MiB when full. Rollups take 40 MiB more, and a tenth
+// of a service's rows by window of time.
+func MergeBlocks(ctx context.Context, out Output, blocks ...*Block) (meta block.Meta, repeated int64, err error) {
+	m, err := newMerging(out, blocks)
 	if err != nil {
 		return block.Meta{}, 0, err
 	}
@@ -95,7 +95,7 @@ type mergeInput struct {
 	nodeOf  []uint32 // of it: the result's nodes, by own number from the service's first
 }
 
-func newMerging(w io.Writer, blocks []*Block) (*merging, error) {
+func newMerging(out Output, blocks []*Block) (*merging, error) {
 	if len(blocks) == 0 {
 		return nil, fmt.Errorf("merge of no blocks: %w", profile.ErrInvalid)
 	}
@@ -103,20 +103,23 @@ func newMerging(w io.Writer, blocks []*Block) (*merging, error) {
 	if err != nil {
 		return nil, err
 	}
-	enc, err := newEncoder(false)
+	f, err := newFinisher(b, out)
 	if err != nil {
 		return nil, err
 	}
 	m := &merging{
-		finisher:        &finisher{b: b, enc: enc, pack: newPacker(w)},
+		finisher:        f,
 		nodesAtATime:    nodesAtATime,
 		mostSymbolBytes: mostSymbolBytes,
 	}
-	m.info = Info{Range: blocks[0].info.Range, MinTime: math.MaxInt64, MaxTime: math.MinInt64}
+	m.info = Info{Range: blocks[0].info.Range, MinTime: math.MaxInt64, MaxTime: math.MinInt64, Raw: true}
 	for i, of := range blocks {
 		if !of.info.Range.From.Equal(m.info.Range.From) || !of.info.Range.To.Equal(m.info.Range.To) {
 			return nil, fmt.Errorf("merge of blocks of [%s, %s) and [%s, %s): %w",
 				m.info.Range.From, m.info.Range.To, of.info.Range.From, of.info.Range.To, profile.ErrInvalid)
+		}
+		if !of.info.Raw {
+			return nil, fmt.Errorf("merge of a block that has nothing but rollups: %w", profile.ErrInvalid)
 		}
 		m.inputs = append(m.inputs, &mergeInput{Block: of, position: i})
 	}

@@ -20,7 +20,7 @@ import (
 func mergeOf(tb testing.TB, blocks ...*Block) ([]byte, int64) {
 	tb.Helper()
 	var buf bytes.Buffer
-	meta, repeated, err := MergeBlocks(tb.Context(), &buf, blocks...)
+	meta, repeated, err := MergeBlocks(tb.Context(), Output{Block: &buf}, blocks...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestMergedIsAsBuilt(t *testing.T) {
 func mergeWithLittle(tb testing.TB, blocks ...*Block) []byte {
 	tb.Helper()
 	var buf bytes.Buffer
-	m, err := newMerging(&buf, blocks)
+	m, err := newMerging(Output{Block: &buf}, blocks)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -174,13 +174,13 @@ func TestMergeTellsWhichInputIsDamaged(t *testing.T) {
 		if err != nil || s.name == bloomsName {
 			continue // in the tail, or made anew
 		}
-		_, _, err = MergeBlocks(t.Context(), io.Discard, blocks[0], opened, blocks[1])
+		_, _, err = MergeBlocks(t.Context(), Output{Block: io.Discard}, blocks[0], opened, blocks[1])
 		var in *InputError
 		if !errors.As(err, &in) || in.Input != 1 || !errors.Is(err, block.ErrCorrupt) {
 			t.Errorf("damage in %s: %v", s.name, err)
 		}
 	}
-	if _, _, err := MergeBlocks(t.Context(), io.Discard); !errors.Is(err, profile.ErrInvalid) {
+	if _, _, err := MergeBlocks(t.Context(), Output{Block: io.Discard}); !errors.Is(err, profile.ErrInvalid) {
 		t.Errorf("merge of nothing: %v", err)
 	}
 	other, err := NewBuilder(Config{Range: block.DayOf(day.AddDate(0, 0, 1)).Range()})
@@ -188,7 +188,7 @@ func TestMergeTellsWhichInputIsDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	tomorrow, _ := finish(t, other)
-	if _, _, err := MergeBlocks(t.Context(), io.Discard, blocks[0], tomorrow); !errors.Is(err, profile.ErrInvalid) {
+	if _, _, err := MergeBlocks(t.Context(), Output{Block: io.Discard}, blocks[0], tomorrow); !errors.Is(err, profile.ErrInvalid) {
 		t.Errorf("merge over midnight: %v", err)
 	}
 }
@@ -220,7 +220,7 @@ func BenchmarkMergeBlocks(b *testing.B) {
 				for i, s := range sources {
 					blocks[i] = openBytes(b, s)
 				}
-				meta, _, err := MergeBlocks(b.Context(), io.Discard, blocks...)
+				meta, _, err := MergeBlocks(b.Context(), Output{Block: io.Discard}, blocks...)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -56,10 +56,7 @@ func (w *rowMerger) mergeAll(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := w.close(); err != nil {
-		return err
-	}
-	return w.flushTotals()
+	return w.closeAll()
 }
 
 // takeRun takes the first profiles that are left, until one of another input is before
@@ -102,7 +99,12 @@ func (w *rowMerger) take(ctx context.Context, c *cursor) error {
 	if err := w.takeRows(ctx, c); err != nil {
 		return c.failed(err)
 	}
-	if _, err := w.end(c.key.series, uint32(c.key.ms)); err != nil {
+	i := c.at
+	facts := profileFacts{
+		series: c.key.series, service: c.services[c.service], t: c.totals.T[i], samples: c.totals.Samples[i],
+		duration: c.totals.DurationNanos[i], period: c.totals.Period[i],
+	}
+	if _, err := w.endProfile(&facts); err != nil {
 		return err
 	}
 	w.takeTotals(c)
@@ -214,7 +216,7 @@ func newCursor(in *mergeInput, group int) *cursor {
 	c := &cursor{
 		mergeInput: in, group: group,
 		totalChunks: chunkReader{b: in.Block, sections: in.totals[group]}, totals: &Totals{}, at: -1,
-		rowChunks: in.raw[group],
+		rowChunks: in.raw[group].chunks,
 	}
 	in.entered = -1
 	return c
@@ -237,8 +239,8 @@ func (c *cursor) next(ctx context.Context) (more bool, err error) {
 		switch {
 		case err != nil:
 			return false, err
-		case s == nil && c.end != c.rowsOf[c.group]:
-			return false, c.corrupt("profiles of group %d have %d rows, there are %d", c.group, c.end, c.rowsOf[c.group])
+		case s == nil && c.end != c.raw[c.group].rows:
+			return false, c.corrupt("profiles of group %d have %d rows, there are %d", c.group, c.end, c.raw[c.group].rows)
 		case s == nil:
 			return false, nil
 		case s.first != c.end:

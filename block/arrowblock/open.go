@@ -210,6 +210,16 @@ func (b *Block) readFacts(s *stream) (tail int64, err error) {
 		Nodes:    read("nodes"),
 	}
 	tail = read("tail")
+	b.info.Raw = s.fact("raw") != "0"
+	for _, name := range strings.Fields(s.fact(rollupsFact)) {
+		r, ok := parseRollup(name)
+		if n := len(b.rollups); n > 0 && b.rollups[n-1].Compare(r) >= 0 || n == maxRollups {
+			return 0, s.corrupt("rollups %q are not in order, or too many", s.fact(rollupsFact))
+		}
+		if ok {
+			b.rollups = append(b.rollups, rollupTable{Rollup: r})
+		}
+	}
 	switch {
 	case err != nil:
 	case version < 1 || version > maxVersion:
@@ -405,73 +415,3 @@ func (b *Block) readMappings(s *stream) error {
 	}
 	return nil
 }
-
-// chunk is the sections of a part of the stack table.
-type chunk struct{ nodes, frames, functions *section }
-
-// rowChunk is the sections of some rows. tuples is nil where the rows hold their values themselves.
-type rowChunk struct{ rows, tuples *section }
-
-func (c rowChunk) bytes() int64 {
-	if c.tuples == nil {
-		return c.rows.length
-	}
-	return c.rows.length + c.tuples.length
-}
-
-// readChunks sorts the sections of rows, totals and stacks by what they belong to, and
-// checks that none is missing. Sections of other names are for later versions.
-func (b *Block) readChunks() error {
-	b.raw = make([][]rowChunk, len(b.groups))
-	b.totals = make([][]*section, len(b.groups))
-	byName := make(map[string]*section, len(b.sections))
-	for i := range b.sections {
-		byName[b.sections[i].name] = &b.sections[i]
-	}
-	nodes := uint64(0)
-	for n := 0; ; n++ {
-		c := chunk{byName[chunkName(n, "nodes")], byName[chunkName(n, "frames")], byName[chunkName(n, "functions")]}
-		if c.nodes == nil {
-			break
-		}
-		if c.frames == nil || c.functions == nil || c.nodes.first != nodes {
-			return fmt.Errorf("stacks %d: frames or functions are missing, or its first node is not %d: %w", n, nodes, block.ErrCorrupt)
-		}
-		nodes += uint64(c.nodes.rows)
-		b.chunks = append(b.chunks, c)
-	}
-	if int64(nodes) != b.info.Nodes {
-		return fmt.Errorf("stacks have %d nodes, the block has %d: %w", nodes, b.info.Nodes, block.ErrCorrupt)
-	}
-	rows, profiles := uint64(0), 0
-	for g := range b.groups {
-		of := uint64(0)
-		for n := 0; byName[rawName(g, n)] != nil; n++ {
-			s := byName[rawName(g, n)]
-			if s.first != of {
-				return fmt.Errorf("section %s at %d: first row is %d, not %d: %w", s.name, s.off, s.first, of, block.ErrCorrupt)
-			}
-			of += uint64(s.rows)
-			b.raw[g] = append(b.raw[g], rowChunk{s, byName[tuplesName(s.name)]})
-		}
-		for n := 0; byName[totalsName(g, n)] != nil; n++ {
-			s := byName[totalsName(g, n)]
-			profiles += s.rows
-			b.totals[g] = append(b.totals[g], s)
-		}
-		rows += of
-		b.rowsOf = append(b.rowsOf, of)
-	}
-	if int64(rows) != b.info.Rows || int64(profiles) != b.info.Profiles {
-		return fmt.Errorf("groups have %d rows of %d profiles, the block has %d of %d: %w", rows, profiles, b.info.Rows, b.info.Profiles, block.ErrCorrupt)
-	}
-	return nil
-}
-
-func chunkName(n int, part string) string { return fmt.Sprintf("st/%d.%s.arrow", n, part) }
-func rawName(group, n int) string         { return fmt.Sprintf("raw/%d/%d.arrow", group, n) }
-func totalsName(group, n int) string      { return fmt.Sprintf("totals/%d/%d.arrow", group, n) }
-func stackByteName(k int) string          { return fmt.Sprintf("d%d", k) }
-
-// tuplesName names the section of the tuples that a section of rows refers to.
-func tuplesName(rows string) string { return strings.TrimSuffix(rows, ".arrow") + ".tuples.arrow" }

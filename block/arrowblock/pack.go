@@ -49,6 +49,7 @@ type packer struct {
 	zip      *zip.Writer
 	sections []section
 	next     int64 // where the next member begins
+	tail     int64 // where the tail begins
 }
 
 // countingWriter counts what passes, and from the tail on takes its checksum.
@@ -108,12 +109,13 @@ func (p *packer) member(name string, content []byte) error {
 }
 
 // beginTail makes all that follows the block's tail.
-func (p *packer) beginTail() (at int64, err error) {
+func (p *packer) beginTail() error {
 	if err := p.zip.Flush(); err != nil {
-		return 0, err
+		return err
 	}
 	p.out.inTail = true
-	return p.out.n, nil
+	p.tail = p.out.n
+	return nil
 }
 
 // finish writes the directory and the trailer, which points to the last section.

@@ -26,6 +26,7 @@ func Print(ctx context.Context, w io.Writer, b *Block) error {
 	p.facts(b)
 	p.groups(b)
 	p.services(b)
+	p.rollups(b)
 	p.sections(b)
 	p.sources(sources)
 	return p.err
@@ -61,7 +62,11 @@ func (p *printer) facts(b *Block) {
 	i := b.info
 	p.printf("Arrow block of %s to %s\n", printTime(i.Range.From.UnixMilli()), printTime(i.Range.To.UnixMilli()))
 	p.printf("profiles  %d, from %s to %s\n", i.Profiles, printTime(i.MinTime), printTime(i.MaxTime))
-	p.printf("samples   %d in %d rows\n", i.Samples, i.Rows)
+	if i.Raw {
+		p.printf("samples   %d in %d rows\n", i.Samples, i.Rows)
+	} else {
+		p.printf("samples   %d, of which there are rollups alone\n", i.Samples)
+	}
 	p.printf("stacks    %d nodes in %d chunks\n", i.Nodes, len(b.chunks))
 	p.printf("series    %d, with %d labels\n", len(b.series), len(b.labels))
 	p.printf("mappings  %d\n", len(b.mappings))
@@ -78,7 +83,7 @@ func (p *printer) groups(b *Block) {
 			for _, v := range g.SampleTypes {
 				types = append(types, v.String())
 			}
-			row("%d\t%s\t%s\t%s\t%v\t%s\t%d\t%d", n, g.Name, strings.Join(types, " "), g.Period, g.Delta, g.DefaultSampleType, profiles, b.rowsOf[n])
+			row("%d\t%s\t%s\t%s\t%v\t%s\t%d\t%d", n, g.Name, strings.Join(types, " "), g.Period, g.Delta, g.DefaultSampleType, profiles, b.raw[n].rows)
 		}
 	})
 }
@@ -91,6 +96,28 @@ func (p *printer) services(b *Block) {
 	p.table("service\tname\tseries\tnodes", func(row func(string, ...any)) {
 		for n, s := range b.services {
 			row("%d\t%s\t%d\t[%d, %d)", n, s.Name, series[n], s.Nodes.From, s.Nodes.To)
+		}
+	})
+}
+
+func (p *printer) rollups(b *Block) {
+	if len(b.rollups) == 0 {
+		return
+	}
+	p.table("rollup\twindow\tcells\trows\tbytes", func(row func(string, ...any)) {
+		for _, r := range b.rollups {
+			cells, rows, size := 0, uint64(0), int64(0)
+			for g := range b.groups {
+				rows += r.rows[g].rows
+				for _, c := range r.rows[g].chunks {
+					size += c.bytes()
+				}
+				for _, s := range r.cells[g] {
+					cells += s.rows
+					size += s.length
+				}
+			}
+			row("%s\t%s\t%d\t%d\t%d", r.Rollup, r.Window, cells, rows, size)
 		}
 	})
 }
@@ -117,17 +144,22 @@ func (p *printer) sections(b *Block) {
 	})
 }
 
-// sectionKind is a section's name without its number.
+// sectionKind is a section's name without its numbers: st/nodes, raw, raw/tuples, rs/900s/cells.
 func sectionKind(name string) string {
 	name = strings.TrimSuffix(name, ".arrow")
-	dir, rest, found := strings.Cut(name, "/")
-	if !found {
+	folders := strings.Split(name, "/")
+	last := len(folders) - 1
+	if last == 0 {
 		return name
 	}
-	if _, part, found := strings.Cut(rest, "."); found {
-		return dir + "/" + part
+	kind := folders[0]
+	if _, ok := parseRollup(strings.Join(folders[:min(2, last)], "/")); ok {
+		kind += "/" + folders[1]
 	}
-	return dir
+	if _, part, found := strings.Cut(folders[last], "."); found {
+		return kind + "/" + part
+	}
+	return kind
 }
 
 func (p *printer) sources(sources []Source) {

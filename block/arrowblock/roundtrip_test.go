@@ -184,7 +184,7 @@ func gotSamples(t testing.TB, b *Block, group int) samples {
 		cols.Values = append(cols.Values, k)
 	}
 	got := samples{}
-	for rows, err := range b.Rows(ctx, group, []Span{{0, b.rowsOf[group]}}, cols) {
+	for rows, err := range b.Rows(ctx, group, []Span{{0, b.raw[group].rows}}, cols) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,8 @@ type rowChunks struct {
 	f       *finisher
 	keyName string // of the column that says whose rows these are
 	name    func(chunk int) string
+	write   func(s section, facts []fact, columns ...column) error
+	most    int    // rows a chunk
 	facts   []fact // which value column counts what
 
 	written uint64 // rows in earlier chunks
@@ -27,14 +29,10 @@ type rowChunks struct {
 	row                  []int64 // the tuple of the row that is being added
 }
 
-func newRowChunks(f *finisher, g *Group, keyName string, name func(chunk int) string, room int) *rowChunks {
+func newRowChunks(f *finisher, g *Group, keyName string, name func(chunk int) string, most int) *rowChunks {
 	c := &rowChunks{
-		f: f, keyName: keyName, name: name,
+		f: f, keyName: keyName, name: name, write: f.section, most: most,
 		tuples: newTuples(len(g.SampleTypes)), spare: newTuples(len(g.SampleTypes)), row: make([]int64, 1+len(g.SampleTypes)),
-	}
-	room = min(room, maxRowsAChunk+maxRowsAChunk/8)
-	for _, column := range []*[]uint32{&c.key, &c.t, &c.stack, &c.tuple} {
-		*column = make([]uint32, 0, room)
 	}
 	for k, v := range g.SampleTypes {
 		c.facts = append(c.facts, fact{typeFact(k), v.String()})
@@ -58,8 +56,8 @@ func (c *rowChunks) end(key, t uint32) (rows int, err error) {
 	rows = len(c.stack) - len(c.key)
 	c.key = appendRepeated(c.key, key, rows)
 	c.t = appendRepeated(c.t, t, rows)
-	for len(c.stack) >= maxRowsAChunk {
-		if err := c.flush(maxRowsAChunk); err != nil {
+	for len(c.stack) >= c.most {
+		if err := c.flush(c.most); err != nil {
 			return 0, err
 		}
 	}
@@ -112,23 +110,23 @@ const (
 func (c *rowChunks) writeChunk(s section, columns []column, n int) error {
 	if c.f.enc.zstd == nil {
 		values, facts := c.valueColumns(c.tuple[:n])
-		return c.f.section(s, facts, append(append(columns, numbers("stack", c.stack[:n])), values...)...)
+		return c.write(s, facts, append(append(columns, numbers("stack", c.stack[:n])), values...)...)
 	}
 	columns = append(columns, stackColumns(c.stack[:n])...)
 	sorted, number := c.tuples.order(c.tuple[:n])
 	if len(sorted)*rowsATuple+rowsATable > n {
 		values, facts := c.valueColumns(c.tuple[:n])
-		return c.f.section(s, facts, append(columns, values...)...)
+		return c.write(s, facts, append(columns, values...)...)
 	}
 	numbered := make([]uint32, n)
 	for i, old := range c.tuple[:n] {
 		numbered[i] = number[old]
 	}
-	if err := c.f.section(s, nil, append(columns, narrow("tuple", numbered))...); err != nil {
+	if err := c.write(s, nil, append(columns, narrow("tuple", numbered))...); err != nil {
 		return err
 	}
 	values, facts := c.valueColumns(sorted)
-	return c.f.section(section{name: tuplesName(s.name)}, facts, values...)
+	return c.write(section{name: tuplesName(s.name)}, facts, values...)
 }
 
 // stackColumns are the differences of each stack from the one before it, modulo 2^32: their

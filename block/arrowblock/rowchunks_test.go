@@ -77,11 +77,11 @@ func TestRowsOfAnyValuesComeBack(t *testing.T) {
 			}
 			want := wantSamples(t, profiles...)
 			built, data := finish(t, whole)
-			if got := built.raw[0][0].tuples != nil; got != tt.table {
+			if got := built.raw[0].chunks[0].tuples != nil; got != tt.table {
 				t.Errorf("rows have a table of tuples: %v, want %v", got, tt.table)
 			}
 			uncompressed, _ := finish(t, plain)
-			if uncompressed.raw[0][0].tuples != nil {
+			if uncompressed.raw[0].chunks[0].tuples != nil {
 				t.Error("uncompressed rows have a table of tuples")
 			}
 			var blocks []*Block

@@ -137,12 +137,20 @@ const readAhead = 16 << 20
 // disjoint; a span may come in several pieces, an empty one does not come. Only the chunks that hold
 // them are read, several at a time, and of these only the columns asked for are decoded. An error ends the walk.
 func (b *Block) Rows(ctx context.Context, group int, spans []Span, cols Columns) iter.Seq2[*Rows, error] {
+	if err := b.checkGroup(group); err != nil {
+		return func(yield func(*Rows, error) bool) { yield(nil, err) }
+	}
+	return b.rowsOf(ctx, group, &b.raw[group], spans, cols)
+}
+
+// rowsOf is Rows of a group's own rows or of those of a rollup.
+func (b *Block) rowsOf(ctx context.Context, group int, table *rowTable, spans []Span, cols Columns) iter.Seq2[*Rows, error] {
 	return func(yield func(*Rows, error) bool) {
-		if err := b.checkRows(group, spans, cols); err != nil {
+		if err := b.checkRows(group, table, spans, cols); err != nil {
 			yield(nil, err)
 			return
 		}
-		chunks := chunksWith(b.raw[group], spans)
+		chunks := chunksWith(table.chunks, spans)
 		for next := 0; len(chunks) > 0; {
 			n, size := 1, chunks[0].bytes()
 			for n < len(chunks) && size+chunks[n].bytes() <= readAhead {
@@ -173,14 +181,11 @@ func (b *Block) Rows(ctx context.Context, group int, spans []Span, cols Columns)
 }
 
 // checkRows refuses what was asked for wrongly.
-func (b *Block) checkRows(group int, spans []Span, cols Columns) error {
-	if err := b.checkGroup(group); err != nil {
-		return err
-	}
+func (b *Block) checkRows(group int, table *rowTable, spans []Span, cols Columns) error {
 	end := uint64(0)
 	for i, s := range spans {
-		if s.From < end || s.To < s.From || s.To > b.rowsOf[group] {
-			return fmt.Errorf("rows [%d, %d), span %d, of a group of %d: spans must be ascending and within: %w", s.From, s.To, i, b.rowsOf[group], profile.ErrInvalid)
+		if s.From < end || s.To < s.From || s.To > table.rows {
+			return fmt.Errorf("rows [%d, %d), span %d, of a group of %d: spans must be ascending and within: %w", s.From, s.To, i, table.rows, profile.ErrInvalid)
 		}
 		end = s.To
 	}

@@ -9,6 +9,8 @@ import (
 // series, time and hash. Of the rows it holds one chunk at a time.
 type rowWriter struct {
 	*rowChunks
+	rollups *rollupWriter
+
 	f     *finisher
 	group int // its new number
 	g     *builderGroup
@@ -30,14 +32,12 @@ type totalsColumns struct {
 }
 
 func newRowWriter(f *finisher, group int, g *builderGroup) *rowWriter {
-	room := 0
-	for i := range g.profiles {
-		room += len(g.profiles[i].stacks)
-	}
 	w := &rowWriter{
-		rowChunks: newRowChunks(f, &g.Group, "series", func(chunk int) string { return rawName(group, chunk) }, room),
+		rowChunks: newRowChunks(f, &g.Group, BySeries.key(), func(chunk int) string { return rawName(group, chunk) }, maxRowsAChunk),
+		rollups:   newRollupWriter(f, &g.Group, group),
 		f:         f, group: group, g: g,
 	}
+	w.write = f.rawSection
 	w.totals.values = make([][]int64, len(g.SampleTypes))
 	return w
 }
@@ -65,10 +65,27 @@ func (w *rowWriter) writeAll() error {
 			}
 		}
 	}
+	return w.closeAll()
+}
+
+// closeAll writes what is left.
+func (w *rowWriter) closeAll() error {
 	if err := w.close(); err != nil {
 		return err
 	}
+	if err := w.rollups.close(); err != nil {
+		return err
+	}
 	return w.flushTotals()
+}
+
+// endProfile ends the run of a profile's rows and returns how many these are.
+func (w *rowWriter) endProfile(p *profileFacts) (rows int, err error) {
+	run := len(w.key)
+	if err := w.rollups.add(p, w.stack[run:], w.tuple[run:], w.tuples); err != nil {
+		return 0, err
+	}
+	return w.end(p.series, p.t)
 }
 
 // rowsOf adds the rows of a profile in the order of stack and labels, those of equal
@@ -92,7 +109,10 @@ func (w *rowWriter) rowsOf(p *builderProfile) (rows int, err error) {
 			w.add(uint32(key>>32), row)
 		}
 	}
-	return w.end(w.f.series.new[p.series], uint32(floorMillis(p.nanos)-w.f.b.from))
+	return w.endProfile(&profileFacts{
+		series: w.f.series.new[p.series], service: w.f.services.new[w.f.b.series.all[p.series].service],
+		t: uint32(floorMillis(p.nanos) - w.f.b.from), samples: p.samples, duration: p.duration, period: p.period,
+	})
 }
 
 // labelOf is the new number of the label set of the row that an element of order stands for.
@@ -166,7 +186,7 @@ func (w *rowWriter) flushTotals() error {
 		name: totalsName(w.group, t.chunks), first: t.firstRow,
 		minSeries: t.series[0], maxSeries: t.series[n-1], minT: slices.Min(t.t), maxT: slices.Max(t.t),
 	}
-	if err := w.f.section(s, w.facts, columns...); err != nil {
+	if err := w.f.rawSection(s, w.facts, columns...); err != nil {
 		return err
 	}
 	rows := t.firstRow

@@ -66,13 +66,9 @@ func (b *Block) decodeTotals(s *stream, group int, firstRow uint64) (*Totals, er
 			return nil, err
 		}
 	}
-	t.FirstRow = make([]uint64, len(rows)+1)
-	t.FirstRow[0] = firstRow
-	for i, n := range rows {
-		t.FirstRow[i+1] = t.FirstRow[i] + uint64(n)
-	}
-	if end := t.FirstRow[len(rows)]; end > b.rowsOf[group] {
-		return nil, s.corrupt("rows end at %d of %d", end, b.rowsOf[group])
+	t.FirstRow = addUp(firstRow, rows)
+	if end := t.FirstRow[len(rows)]; end > b.raw[group].rows {
+		return nil, s.corrupt("rows end at %d of %d", end, b.raw[group].rows)
 	}
 	headers, err := b.named(headersName)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/coldframe/coldframe/block"
@@ -143,7 +144,11 @@ func (b *Block) verifyGroups(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := b.verifyRows(ctx, n, totals); err != nil {
+		tally := newTallying(b, nil)
+		if err := b.verifyRows(ctx, n, totals, tally); err != nil {
+			return err
+		}
+		if err := b.verifyRollups(ctx, n, tally); err != nil {
 			return err
 		}
 		for i, t := range totals.T {
@@ -156,6 +161,9 @@ func (b *Block) verifyGroups(ctx context.Context) error {
 			samples += int64(totals.Samples[i])
 		}
 	}
+	if !b.info.Raw {
+		return b.verifyAlone(ctx)
+	}
 	if profiles > 0 && (first != b.info.MinTime || last != b.info.MaxTime) || samples != b.info.Samples {
 		return fmt.Errorf("profiles of [%d, %d] ms with %d samples, the block says [%d, %d] and %d: %w",
 			first, last, samples, b.info.MinTime, b.info.MaxTime, b.info.Samples, block.ErrCorrupt)
@@ -163,7 +171,32 @@ func (b *Block) verifyGroups(ctx context.Context) error {
 	return nil
 }
 
-func (b *Block) verifyRows(ctx context.Context, group int, totals *Totals) error {
+// verifyAlone checks what a block of rollups alone says of the profiles that it has not.
+func (b *Block) verifyAlone(ctx context.Context) error {
+	for _, r := range b.Rollups() {
+		first, last := int64(math.MaxInt64), int64(math.MinInt64)
+		profiles, samples := int64(0), int64(0)
+		for n := range b.groups {
+			cells, err := b.Cells(ctx, r, n, Span{0, math.MaxUint32})
+			if err != nil {
+				return err
+			}
+			from := b.info.Range.From.UnixMilli()
+			for i := range cells.Len() {
+				first, last = min(first, from+int64(cells.FirstT[i])), max(last, from+int64(cells.LastT[i]))
+				profiles += int64(cells.Profiles[i])
+				samples += cells.Samples[i]
+			}
+		}
+		if profiles > 0 && (first != b.info.MinTime || last != b.info.MaxTime) || samples != b.info.Samples || profiles != b.info.Profiles {
+			return fmt.Errorf("rollup %s is of %d profiles of [%d, %d] ms with %d samples, the block says %d, [%d, %d] and %d: %w",
+				r, profiles, first, last, samples, b.info.Profiles, b.info.MinTime, b.info.MaxTime, b.info.Samples, block.ErrCorrupt)
+		}
+	}
+	return nil
+}
+
+func (b *Block) verifyRows(ctx context.Context, group int, totals *Totals, tally *tallying) error {
 	cols := Columns{Labels: true}
 	for k := range b.groups[group].SampleTypes {
 		cols.Values = append(cols.Values, k)
@@ -175,20 +208,26 @@ func (b *Block) verifyRows(ctx context.Context, group int, totals *Totals) error
 			return fmt.Errorf("profile %d of group %d does not come after the one before: %w", i, group, block.ErrCorrupt)
 		}
 	}
-	if end := totals.FirstRow[totals.Len()]; end != b.rowsOf[group] {
-		return fmt.Errorf("profiles of group %d have %d rows, there are %d: %w", group, end, b.rowsOf[group], block.ErrCorrupt)
+	if end := totals.FirstRow[totals.Len()]; end != b.raw[group].rows {
+		return fmt.Errorf("profiles of group %d have %d rows, there are %d: %w", group, end, b.raw[group].rows, block.ErrCorrupt)
 	}
 	sums := make([][]int64, len(b.groups[group].SampleTypes))
 	for k := range sums {
 		sums[k] = make([]int64, totals.Len())
 	}
-	var values []int64
+	entered := 0
+	enter := func(upTo int) {
+		for ; entered < upTo; entered++ {
+			tally.enter(BySeries, totals.Series[entered], totals.T[entered], 1, int64(totals.Samples[entered]), totals.DurationNanos[entered])
+		}
+	}
 	last := uint64(0)
 	for rows, err := range b.Rows(ctx, group, spans, cols) {
 		if err != nil {
 			return err
 		}
 		i := rows.Span
+		enter(i + 1)
 		nodes := b.services[b.series[totals.Series[i]].Service].Nodes
 		for r, stack := range rows.Stack {
 			key := uint64(stack) << 32
@@ -200,19 +239,26 @@ func (b *Block) verifyRows(ctx context.Context, group int, totals *Totals) error
 			}
 			last = key
 		}
+		columns := tally.read(rows)
 		for k := range sums {
-			values = rows.Values(values[:0], k)
-			for _, v := range values {
-				sums[k][i] += v
-			}
+			sums[k][i] += addedUp(columns[k])
 		}
+		tally.add(rows.Stack, columns)
 	}
+	enter(totals.Len())
 	for k := range sums {
 		if !slices.Equal(sums[k], totals.Values[k]) {
 			return fmt.Errorf("totals of %s of group %d are not the sums of its rows: %w", b.groups[group].SampleTypes[k], group, block.ErrCorrupt)
 		}
 	}
 	return b.verifyRowKeys(ctx, group, totals)
+}
+
+func addedUp(values []int64) (sum int64) {
+	for _, v := range values {
+		sum += v
+	}
+	return sum
 }
 
 func (b *Block) compareProfiles(t *Totals, i, j int) int {
@@ -223,7 +269,7 @@ func (b *Block) compareProfiles(t *Totals, i, j int) int {
 // say the same: series and time.
 func (b *Block) verifyRowKeys(ctx context.Context, group int, totals *Totals) error {
 	i := 0
-	for _, chunk := range b.raw[group] {
+	for _, chunk := range b.raw[group].chunks {
 		section := chunk.rows
 		streams, err := b.fetch(ctx, section)
 		if err != nil {
