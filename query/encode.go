@@ -33,13 +33,16 @@ type baseHead struct {
 	To       string `json:"to"`
 	Total    int64  `json:"total"`
 	Filtered int64  `json:"filtered"`
+
+	Scale     float64 `json:"scale"`
+	BaseScale float64 `json:"base_scale"`
 }
 
 func newBaseHead(c *Comparison) *baseHead {
 	if c == nil {
 		return nil
 	}
-	return &baseHead{formatTime(c.Range.From), formatTime(c.Range.To), c.Total, c.Filtered}
+	return &baseHead{formatTime(c.Range.From), formatTime(c.Range.To), c.Total, c.Filtered, c.Scale, c.BaseScale}
 }
 
 // frameColumns are a tree's frames as columns.

@@ -68,7 +68,8 @@ func (t *Tree) facts() (arrow.Metadata, error) {
 	if c := t.Comparison(); c != nil {
 		pairs = append(pairs,
 			[2]string{"base_from", formatTime(c.Range.From)}, [2]string{"base_to", formatTime(c.Range.To)},
-			[2]string{"base_total", number(c.Total)}, [2]string{"base_filtered", number(c.Filtered)})
+			[2]string{"base_total", number(c.Total)}, [2]string{"base_filtered", number(c.Filtered)},
+			[2]string{"scale", strconv.FormatFloat(c.Scale, 'g', -1, 64)}, [2]string{"base_scale", strconv.FormatFloat(c.BaseScale, 'g', -1, 64)})
 	}
 	keys, values := make([]string, len(pairs)), make([]string, len(pairs))
 	for i, p := range pairs {

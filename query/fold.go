@@ -38,7 +38,7 @@ func (q *Querier) Tree(ctx context.Context, req TreeRequest) (*Tree, error) {
 	})
 	tree.Range, tree.Stats = req.Range, stats
 	if req.Base != nil {
-		tree.BaseRange = req.Base.Range
+		tree.BaseRange, tree.Absolute = req.Base.Range, req.Absolute
 	}
 	return tree, err
 }

@@ -158,7 +158,7 @@ func (q *Querier) serveFlamegraph(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	maxNodes, minShare := p.integer("max_nodes", defaultMaxNodes, 1, maxMaxNodes), p.share("min_share")
-	format := p.choice("format", "json", "arrow", "folded", "tree")
+	format := p.choice("format", "json", "arrow", "folded", "tree", "speedscope", "svg")
 	treq := p.treeRequest(req)
 	if p.err != nil {
 		return nil, p.err
@@ -167,8 +167,13 @@ func (q *Querier) serveFlamegraph(r *http.Request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if format == "folded" {
+	switch format { // of whole trees
+	case "folded":
 		return textAnswer("text/plain", tree.Stats, tree.WriteFolded)
+	case "speedscope":
+		return textAnswer("application/json", tree.Stats, tree.WriteSpeedscope)
+	case "svg":
+		return textAnswer("image/svg+xml", tree.Stats, tree.WriteSVG)
 	}
 	tree.Prune(maxNodes, minShare)
 	switch format {

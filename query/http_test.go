@@ -199,6 +199,7 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"flamegraph", "top"}, "base_from=never", 400, "invalid", "base_from"},
 		{[]string{"flamegraph", "top"}, "base_from=now&base_to=now-1h", 400, "invalid", "base_from"},
 		{[]string{"flamegraph", "top"}, "base_to=never", 400, "invalid", "base_to"},
+		{[]string{"flamegraph", "top"}, "diff=some", 400, "invalid", "diff"},
 		{[]string{"flamegraph", "top"}, "base_query=%7B__name__%3D%22process_cpu/samples%22%7D&type=process_cpu/cpu" + during, 400, "invalid", "base_query"},
 		{[]string{"top"}, "limit=-1", 400, "invalid", "limit"},
 		{[]string{"top"}, "order=name", 400, "invalid", "order"},

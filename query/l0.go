@@ -19,6 +19,7 @@ import (
 // itself what it cannot use of one.
 func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.Context, key string, rd *pprofblock.Reader) error) error {
 	_, err := each(ctx, r.ledger, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
+		defer progressOf(ctx).finish(1)
 		if err := r.reserve(l0.Size, "the pprof blocks of the last minutes"); err != nil {
 			return err
 		}

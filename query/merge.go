@@ -135,6 +135,9 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 	if err := r.classify(p); err != nil {
 		return nil, err
 	}
+	if p.key != "" {
+		defer progressOf(ctx).finish(1)
+	}
 	services := p.services()
 	shares := make([]*share, len(services))
 	for i, service := range services {

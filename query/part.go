@@ -163,6 +163,9 @@ func (r *run) choose(ctx context.Context, p *part) error {
 		}
 		from = to
 	}
+	if len(p.picks) == 0 && p.key != "" {
+		progressOf(ctx).finish(1) // nothing is read of it
+	}
 	return nil
 }
 

@@ -62,6 +62,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	for _, l0 := range p.l0s {
 		r.planned(l0.String())
 	}
+	progressOf(ctx).plan(len(p.blocks) + len(p.l0s))
 	return p, nil
 }
 

@@ -26,6 +26,9 @@ type TreeRequest struct {
 	// the nodes of both, and columns of the base's values. Tenant, Strict and Fresh are the
 	// Request's, and both see the same snapshot of the bucket.
 	Base *Request
+	// Absolute compares values as they are. Else both sides are scaled to one whole first:
+	// Comparison tells the factors.
+	Absolute bool
 }
 
 // View says how samples become a tree. First the frames are made and the groups, then

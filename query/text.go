@@ -45,44 +45,59 @@ func foldedName(name string) string {
 	}, name)
 }
 
-// WriteText writes an indented call tree for people. A line "(n cut)" has no place
-// in it: what [Tree.Prune] cut below a function shows as "other" under it.
+// WriteText writes an indented call tree for people. A line "(other)" has no place
+// in it: it shows what [Tree.Prune] cut below a function.
 func (t *Tree) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	unit := t.Type.Sample.Unit
-	whole := int64(0)
-	if len(t.Total) > 0 {
-		whole = t.Total[0]
+	whole := t.total()
+	c := t.Comparison()
+	writeTextHeader(out, t.Type, t.Range, whole, t.Filtered, c)
+	fmt.Fprintf(out, "%10s %7s %10s %7s", "self", "self%", "total", "total%")
+	if c != nil {
+		fmt.Fprintf(out, " %10s %11s", "base", "diff")
 	}
-	writeTextHeader(out, t.Type, t.Range, whole)
-	fmt.Fprintf(out, "%10s %7s %10s %7s\n", "self", "self%", "total", "total%")
-	line := func(depth uint32, self, total int64, name string) {
-		fmt.Fprintf(out, "%10s %7s %10s %7s  %s%s\n", formatValue(self, unit), formatShare(self, whole),
-			formatValue(total, unit), formatShare(total, whole), strings.Repeat("  ", int(depth)-1), name)
+	fmt.Fprintln(out)
+	line := func(depth uint32, self, total, base int64, name string) {
+		fmt.Fprintf(out, "%10s %7s %10s %7s", formatValue(self, unit), formatShare(self, whole), formatValue(total, unit), formatShare(total, whole))
+		if c != nil {
+			fmt.Fprintf(out, " %10s %11s", formatValue(base, unit), formatSigned(c.Diff(total, base), unit))
+		}
+		fmt.Fprintf(out, "  %s%s\n", strings.Repeat("  ", int(depth)-1), name)
 	}
-	rest := t.rest()
-	for i := 1; i < len(t.Depth); i++ {
-		line(t.Depth[i], t.Self[i], t.Total[i], foldedName(t.Frames[t.Frame[i]].Name))
-		if rest[i] != 0 {
-			line(t.Depth[i]+1, rest[i], rest[i], "(other)")
+	rest := t.rest(t.Self, t.Total)
+	restOfBase := make([]int64, len(rest))
+	if c != nil {
+		restOfBase = t.rest(t.BaseSelf, t.BaseTotal)
+	}
+	for i := range t.Depth {
+		if i > 0 {
+			base := int64(0)
+			if c != nil {
+				base = t.BaseTotal[i]
+			}
+			line(t.Depth[i], t.Self[i], t.Total[i], base, foldedName(t.Frames[t.Frame[i]].Name))
+			if rest[i] != 0 || restOfBase[i] != 0 {
+				line(t.Depth[i]+1, rest[i], rest[i], restOfBase[i], "(other)")
+			}
 		}
 	}
-	if len(rest) > 0 && rest[0] != 0 {
-		line(1, rest[0], rest[0], "(other)")
+	if len(rest) > 0 && (rest[0] != 0 || restOfBase[0] != 0) {
+		line(1, rest[0], rest[0], restOfBase[0], "(other)")
 	}
 	return out.Flush()
 }
 
 // rest is what was cut directly below each node: its total less its self and its
 // children's totals.
-func (t *Tree) rest() []int64 {
+func (t *Tree) rest(self, total []int64) []int64 {
 	rest := make([]int64, len(t.Depth))
 	var path []int
 	for i, depth := range t.Depth {
 		path = append(path[:depth], i)
-		rest[i] = t.Total[i] - t.Self[i]
+		rest[i] = total[i] - self[i]
 		if depth > 0 {
-			rest[path[depth-1]] -= t.Total[i]
+			rest[path[depth-1]] -= total[i]
 		}
 	}
 	return rest
@@ -92,8 +107,12 @@ func (t *Tree) rest() []int64 {
 func (t *Top) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w)
 	unit := t.Type.Sample.Unit
-	writeTextHeader(out, t.Type, t.Range, t.Total)
+	writeTextHeader(out, t.Type, t.Range, t.Total, t.Filtered, t.Base)
 	fmt.Fprintf(out, "Showing %d of %d functions\n", len(t.Functions), t.Count)
+	if t.Base != nil {
+		t.writeDiff(out, unit)
+		return out.Flush()
+	}
 	fmt.Fprintf(out, "%10s %7s %7s %10s %7s\n", "self", "self%", "sum%", "total", "total%")
 	sum := int64(0)
 	for _, f := range t.Functions {
@@ -104,12 +123,44 @@ func (t *Top) WriteText(w io.Writer) error {
 	return out.Flush()
 }
 
-func writeTextHeader(w io.Writer, typ profile.Type, r profile.TimeRange, total int64) {
+// writeDiff writes the lines of a comparison.
+func (t *Top) writeDiff(out io.Writer, unit string) {
+	fmt.Fprintf(out, "%10s %10s %11s %10s %10s %11s\n", "self", "base", "diff", "total", "base", "diff")
+	for _, f := range t.Functions {
+		fmt.Fprintf(out, "%10s %10s %11s %10s %10s %11s  %s\n",
+			formatValue(f.Self, unit), formatValue(f.BaseSelf, unit), formatSigned(t.Base.Diff(f.Self, f.BaseSelf), unit),
+			formatValue(f.Total, unit), formatValue(f.BaseTotal, unit), formatSigned(t.Base.Diff(f.Total, f.BaseTotal), unit), foldedName(f.Name))
+	}
+}
+
+func writeTextHeader(w io.Writer, typ profile.Type, r profile.TimeRange, total, filtered int64, c *Comparison) {
+	unit := typ.Sample.Unit
 	if typ != (profile.Type{}) {
 		fmt.Fprintf(w, "Type: %s\n", typ)
 	}
 	fmt.Fprintf(w, "Range: %s to %s\n", formatTime(r.From), formatTime(r.To))
-	fmt.Fprintf(w, "Total: %s\n", formatValue(total, typ.Sample.Unit))
+	fmt.Fprintf(w, "Total: %s\n", formatValue(total, unit))
+	if filtered != 0 {
+		fmt.Fprintf(w, "Filtered out: %s\n", formatValue(filtered, unit))
+	}
+	if c == nil {
+		return
+	}
+	fmt.Fprintf(w, "Base: %s to %s, total %s\n", formatTime(c.Range.From), formatTime(c.Range.To), formatValue(c.Total, unit))
+	switch {
+	case c.Scale != 1:
+		fmt.Fprintf(w, "Differences are relative: values count %.3g times\n", c.Scale)
+	case c.BaseScale != 1:
+		fmt.Fprintf(w, "Differences are relative: values of the base count %.3g times\n", c.BaseScale)
+	}
+}
+
+// formatSigned is formatValue with a sign.
+func formatSigned(v int64, unit string) string {
+	if v > 0 {
+		return "+" + formatValue(v, unit)
+	}
+	return formatValue(v, unit)
 }
 
 func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/coldframe/coldframe/profile"
@@ -34,8 +35,16 @@ type Comparison struct {
 	Range           profile.TimeRange
 	Total, Filtered int64
 	// Scale and BaseScale are the factors that make both sides' totals equal: the smaller one
-	// is scaled up, the other's factor is 1. A relative comparison multiplies with them.
+	// is scaled up, the other's factor is 1. In an absolute comparison both are 1.
 	Scale, BaseScale float64
+}
+
+// Diff is how much more a value is than the base's, after scaling.
+func (c *Comparison) Diff(value, base int64) int64 {
+	if c.Scale == 1 && c.BaseScale == 1 {
+		return value - base
+	}
+	return int64(math.Round(float64(value)*c.Scale - float64(base)*c.BaseScale))
 }
 
 // Order says what a Top is ordered by, largest first.
@@ -114,12 +123,12 @@ func (t *Top) compare(order Order, a, b *Function) int {
 	return cmp.Or(self, total, a.Frame.compare(&b.Frame))
 }
 
-// diff is how much more the function itself has than in the base, both scaled to one whole.
+// diff is how much more the function itself has than in the base.
 func (t *Top) diff(f *Function) int64 {
 	if t.Base == nil {
 		return f.Self
 	}
-	return int64(float64(f.Self)*t.Base.Scale - float64(f.BaseSelf)*t.Base.BaseScale)
+	return t.Base.Diff(f.Self, f.BaseSelf)
 }
 
 // Edge is a pair of frames of which one called the other.

@@ -26,6 +26,7 @@ type Tree struct {
 	BaseSelf, BaseTotal []int64
 
 	BaseRange profile.TimeRange
+	Absolute  bool // the comparison is of values as they are
 
 	Filtered, BaseFiltered int64 // values of the stacks that filters and Sandwich left out
 
@@ -44,7 +45,7 @@ func (t *Tree) Comparison() *Comparison {
 	c := &Comparison{Range: t.BaseRange, Total: t.BaseTotal[0], Filtered: t.BaseFiltered, Scale: 1, BaseScale: 1}
 	v, b := float64(magnitude(t.Total[0])), float64(magnitude(c.Total))
 	switch {
-	case v == 0 || b == 0:
+	case v == 0 || b == 0 || t.Absolute:
 	case v < b:
 		c.Scale = b / v
 	default:

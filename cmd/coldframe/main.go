@@ -64,6 +64,7 @@ type globals struct {
 	tenant profile.Tenant
 	log    *slog.Logger
 	out    io.Writer // standard output
+	err    io.Writer // standard error
 }
 
 func main() {
@@ -137,7 +138,7 @@ func (e *classified) Error() string   { return e.err.Error() }
 func (e *classified) Unwrap() []error { return []error{e.class, e.err} }
 
 func (g *globals) setUp(stdout, stderr io.Writer) (err error) {
-	g.out = stdout
+	g.out, g.err = stdout, stderr
 	if g.tenant, err = profile.ParseTenant(g.Tenant); err != nil {
 		return fmt.Errorf("--tenant: %w", err)
 	}

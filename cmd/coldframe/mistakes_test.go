@@ -26,6 +26,12 @@ func TestMistakes(t *testing.T) {
 		{"get --bucket-config {B} --from yesterday {}", 2, "from"},
 		{"get --bucket-config {B} --from now --to now-1h {}", 2, "from"},
 		{"get --bucket-config {B} --format xml {}", 2, "--format"},
+		{"get --bucket-config {B} --filter name=x {}", 2, "function, system, binary"},
+		{"get --bucket-config {B} --diff --format pprof {}", 2, "-diff_base"},
+		{"get --bucket-config {B} --format series --filter line=3 {}", 2, "--filter"},
+		{"get --bucket-config {B} --format pprof --group-by pod {}", 2, "--group-by"},
+		{"get --bucket-config {B} --diff-from never {}", 2, "base_from"},
+		{"get --bucket-config {B} {} {pod=", 2, "selector"},
 		{"get --bucket-config " + badBucket + " {}", 2, "S4"},
 		{"get --bucket-config " + badKey + " {}", 2, "directori"},
 		{"get --bucket-config " + dir + "/none.yaml {}", 2, "none.yaml"},
@@ -79,7 +85,7 @@ func TestGetFormats(t *testing.T) {
 	server.ready(t, "http://"+address)
 	file := write(t, t.TempDir(), "p.pb.gz", oneSample(t, "the_function"))
 	must(t, "push", "--bucket-config", bkt, "--label", "job=a", file)
-	for _, format := range []string{"pprof", "top", "tree", "json", "folded", "series"} {
+	for _, format := range []string{"pprof", "top", "tree", "json", "folded", "series", "speedscope", "svg", "arrow"} {
 		direct := must(t, "get", "--bucket-config", bkt, "--format", format, "--from", "now-1h", `{job="a"}`)
 		served := must(t, "get", "--server", "http://"+address, "--format", format, "--from", "now-1h", `{job="a"}`)
 		if format != "pprof" && format != "series" && (!strings.Contains(direct, "the_function") || !strings.Contains(served, "the_function")) {
