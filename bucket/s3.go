@@ -115,7 +115,7 @@ func s3Credentials(config s3.Config) (*credentials.Credentials, error) {
 	case static:
 		return credentials.NewStaticV4(config.AccessKey, config.SecretKey, config.SessionToken), nil
 	case config.AWSSDKAuth:
-		return s3.NewAWSSDKAuth(config.Region), nil
+		return sdkCredentials(config.Region)
 	}
 	return credentials.NewChainCredentials([]credentials.Provider{
 		&credentials.EnvAWS{},
