@@ -47,6 +47,17 @@ ui/node_modules/.package-lock.json: ui/package-lock.json
 	cd ui && npm ci --loglevel=error
 	@touch $@
 
+# What a function does not need is left out: other clouds' clients, RPC of old runtimes, a second JSON.
+LAMBDA_TAGS := lambda,lambda.norpc,stdlibjson,arrow_json_stdlib
+
+.PHONY: lambda
+lambda: need-go ui ## build the functions for AWS Lambda: dist/lambda-arm64.zip and dist/lambda-amd64.zip
+	@mkdir -p dist
+	@set -e; for arch in arm64 amd64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -tags $(LAMBDA_TAGS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o dist/lambda-$$arch/bootstrap ./cmd/coldframe-lambda; \
+		(cd dist/lambda-$$arch && touch -d '2020-01-01 00:00 UTC' bootstrap && zip -qX ../lambda-$$arch.zip bootstrap); \
+	done
+
 .PHONY: test
 test: need-go ui test-tools test-ui ## run every test, against real object storage servers too
 	go test -timeout 20m ./...

@@ -47,6 +47,8 @@ type Compactor struct {
 type Config struct {
 	// Tenants are whose shards to compact. Default: all that the bucket has.
 	Tenants []profile.Tenant
+	// Shards are which of the tenants' shards to compact. Default: all that there are.
+	Shards []block.Shard
 
 	// MemoryBytes is about what all jobs together hold, whatever the size of their input;
 	// what Go has not collected yet comes on top, and about 30 MiB a job. Default 512 MiB.
@@ -276,7 +278,9 @@ func (c *Compactor) listShards(ctx context.Context) ([]shard, error) {
 			return nil, err
 		}
 		for _, s := range shards {
-			all = append(all, shard{tenant, s})
+			if len(c.cfg.Shards) == 0 || slices.Contains(c.cfg.Shards, s) {
+				all = append(all, shard{tenant, s})
+			}
 		}
 	}
 	return all, nil

@@ -75,6 +75,11 @@ func New(cfg Config) *Server {
 // Handle adds a route, as [http.ServeMux.Handle] does.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
+// Handler is what the server answers requests with, for who has a listener of another kind.
+func (s *Server) Handler() http.Handler {
+	return allowOrigins(s.cfg.CORSOrigins, acceptWebText(s.guard(s.route())))
+}
+
 // SetReady makes /-/ready ask check. Until then the server is not ready.
 func (s *Server) SetReady(check func() error) { s.ready.Store(&check) }
 
@@ -118,7 +123,7 @@ func (s *Server) Run(ctx context.Context) error {
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
-		Handler:           allowOrigins(s.cfg.CORSOrigins, acceptWebText(s.guard(s.route()))),
+		Handler:           s.Handler(),
 		Protocols:         protocols,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,

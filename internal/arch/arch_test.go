@@ -30,7 +30,7 @@ var floors = map[string]int{
 	"ingest/push/folded": 2, "ingest/push/otlp": 2, "ingest/push/parca": 2, "ingest/push/jfr": 2,
 	"ingest/push/perf": 3,
 	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "agent": 3,
-	"cmd/coldframe": 4,
+	"cmd/coldframe": 4, "cmd/coldframe-lambda": 4,
 }
 
 // below names the imports within a floor that are meant: a parent package whose
@@ -51,7 +51,7 @@ var doors = map[string][]string{
 	"github.com/minio/minio-go":                      {"bucket"},
 	"cloud.google.com/go/storage":                    {"bucket"},
 	"github.com/Azure/":                              {"bucket"},
-	"github.com/aws/":                                {"bucket", "cmd/coldframe"},
+	"github.com/aws/":                                {"bucket", "cmd/coldframe", "cmd/coldframe-lambda"},
 	"github.com/apache/arrow-go":                     {"block/arrowblock", "query", "ingest/push/parca"},
 	"github.com/prometheus/prometheus/discovery":     {"ingest/scrape"},
 	"github.com/prometheus/prometheus/promql":        {"profile"},
