@@ -189,14 +189,14 @@ func (r *report) stopped(err error) {
 
 func (r *report) observeQuery() query.Observer {
 	return query.Observer{
-		Answered: func(s query.Stats, err error) {
+		Answered: func(a query.Answered) {
 			r.add("Queries", 1)
-			r.highest("QueryMilliseconds", float64(s.Elapsed.Microseconds())/1e3)
-			if err != nil {
+			r.highest("QueryMilliseconds", float64(a.Stats.Elapsed.Microseconds())/1e3)
+			if a.Err != nil {
 				r.add("QueriesRefused", 1)
-			} else if s.Partial() {
+			} else if a.Stats.Partial() {
 				r.add("PartialAnswers", 1)
-				r.logger().Warn("partial answer", "blocks", s.Blocks, "ok", s.OK, "reason", s.Reason())
+				r.logger().Warn("partial answer", "what", a.What, "selector", a.Request.Selector.String(), "blocks", a.Stats.Blocks, "ok", a.Stats.OK, "reason", a.Stats.Reason())
 			}
 		},
 		RemoteFailed: func(worker string, err error) {

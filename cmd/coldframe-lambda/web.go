@@ -12,13 +12,16 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdaurl"
 
 	"github.com/coldframe/coldframe/ingest/push"
+	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/serve"
+	"github.com/coldframe/coldframe/ui"
 	"github.com/coldframe/coldframe/upload"
 )
 
@@ -28,6 +31,10 @@ func (f *function) newWeb() (func(context.Context, *events.LambdaFunctionURLRequ
 	server.SetReady(func() error { return nil })
 	if f.query != nil {
 		server.Handle("/api/v1/", f.query.Handler())
+		page := ui.Handler()
+		server.Handle("GET /{$}", page)
+		server.Handle("GET /assets/", page)
+		server.Handle("GET /licenses.txt", page)
 	}
 	if f.cfg.has("ingest") {
 		up, err := upload.New(f.bkt, upload.Config{
@@ -48,12 +55,26 @@ func (f *function) queryConfig() query.Config {
 		RangeCacheBytes: f.cfg.MemoryBytes / 8,
 		ShareBlocks:     f.cfg.ShareBlocks,
 		ShareBytes:      f.cfg.ShareBytes,
+		Retention:       f.retention,
 		Observer:        f.report.observeQuery(),
 	}
 	if f.peers != nil && f.cfg.Workers > 0 {
 		cfg.Remote = f.peers
 	}
 	return cfg
+}
+
+// retention is how long a tenant's profiles are kept: those of a deleted one not for an instant.
+func (f *function) retention(ctx context.Context, tenant profile.Tenant) (time.Duration, error) {
+	s, err := f.cat.Settings(ctx, tenant)
+	if err != nil {
+		return 0, err
+	}
+	if s.Deleted != nil {
+		return time.Nanosecond, nil
+	}
+	kept, err := f.cat.Retentions(ctx, tenant)
+	return time.Duration(kept.Raw), err
 }
 
 // bear refuses requests without one of the tokens, as a bearer token or as the password
