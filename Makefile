@@ -51,12 +51,13 @@ ui/node_modules/.package-lock.json: ui/package-lock.json
 LAMBDA_TAGS := lambda,lambda.norpc,stdlibjson,arrow_json_stdlib
 
 .PHONY: lambda
-lambda: need-go ui ## build the functions for AWS Lambda: dist/lambda-arm64.zip and dist/lambda-amd64.zip
-	@mkdir -p dist
-	@set -e; for arch in arm64 amd64; do \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -tags $(LAMBDA_TAGS) -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o dist/lambda-$$arch/bootstrap ./cmd/coldframe-lambda; \
-		(cd dist/lambda-$$arch && touch -d '2020-01-01 00:00 UTC' bootstrap && zip -qX ../lambda-$$arch.zip bootstrap); \
-	done
+lambda: need-go ui ## build the functions for AWS Lambda: dist/coldframe-lambda{,-ingest}-{arm64,amd64}.zip
+	@set -e; for arch in arm64 amd64; do for role in "" -ingest; do \
+		dir=dist/lambda$$role-$$arch; mkdir -p $$dir; \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -tags $(LAMBDA_TAGS)$${role/-/,} -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $$dir/bootstrap ./cmd/coldframe-lambda; \
+		touch -d '2020-01-01 00:00 UTC' $$dir/bootstrap; rm -f dist/coldframe-lambda$$role-$$arch.zip; \
+		(cd $$dir && zip -qX ../coldframe-lambda$$role-$$arch.zip bootstrap); \
+	done; done
 
 .PHONY: test
 test: need-go ui test-tools test-ui ## run every test, against real object storage servers too

@@ -99,10 +99,9 @@ func (f *function) shards(ctx context.Context, only profile.Tenant) ([]shard, er
 
 func (f *function) compactShard(ctx context.Context, s shard) (*compacted, error) {
 	c, err := f.compactor(ctx, s)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = c.RunDue(ctx)
 	}
-	err = c.RunDue(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		f.report.stopped(err)
 		return &compacted{Stopped: true}, nil

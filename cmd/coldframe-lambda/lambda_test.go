@@ -35,28 +35,33 @@ import (
 // buildTags are those that the Makefile builds the function with; one test compares.
 const buildTags = "lambda,lambda.norpc,stdlibjson,arrow_json_stdlib"
 
-// bootstrap is the real binary, built once.
-var bootstrap = sync.OnceValues(func() (string, error) {
+// bootstrap and ingestBootstrap are the real binaries, built once.
+var (
+	bootstrap       = sync.OnceValues(func() (string, error) { return build(buildTags) })
+	ingestBootstrap = sync.OnceValues(func() (string, error) { return build(buildTags + ",ingest") })
+)
+
+func build(tags string) (string, error) {
 	dir, err := os.MkdirTemp("", "coldframe-lambda-")
 	if err != nil {
 		return "", err
 	}
-	built = dir
+	built = append(built, dir)
 	binary := filepath.Join(dir, "bootstrap")
-	build := exec.Command("go", "build", "-tags", buildTags, "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
+	build := exec.Command("go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
 	}
 	return binary, nil
-})
+}
 
-var built string // where it lies; "" when no test wanted it
+var built []string // where they lie
 
 func TestMain(m *testing.M) {
 	status := m.Run()
-	if built != "" {
-		_ = os.RemoveAll(built)
+	for _, dir := range built {
+		_ = os.RemoveAll(dir)
 	}
 	os.Exit(status)
 }
@@ -116,8 +121,12 @@ func newCloud(t *testing.T) *cloud {
 
 func (c *cloud) deploy(t *testing.T, cfg lambdaenv.Config) *lambdaenv.Function {
 	t.Helper()
+	binary := bootstrap
+	if slices.ContainsFunc(cfg.Env, func(v string) bool { return strings.HasPrefix(v, "COLDFRAME_ROLES=") && strings.Contains(v, "ingest") }) {
+		binary = ingestBootstrap
+	}
 	var err error
-	if cfg.Binary, err = bootstrap(); err != nil {
+	if cfg.Binary, err = binary(); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Env = append([]string{"COLDFRAME_BUCKET_CONFIG=" + string(c.config), "COLDFRAME_CACHE_DIR=" + t.TempDir()}, cfg.Env...)

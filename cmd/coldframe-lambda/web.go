@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -17,12 +16,10 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdaurl"
 
-	"github.com/coldframe/coldframe/ingest/push"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/serve"
 	"github.com/coldframe/coldframe/ui"
-	"github.com/coldframe/coldframe/upload"
 )
 
 // newWeb makes what answers requests to the function's URL.
@@ -37,13 +34,9 @@ func (f *function) newWeb() (func(context.Context, *events.LambdaFunctionURLRequ
 		server.Handle("GET /licenses.txt", page)
 	}
 	if f.cfg.has("ingest") {
-		up, err := upload.New(f.bkt, upload.Config{
-			Agent: "lambda-" + rand.Text(), Shards: f.cfg.Shards, MemoryBytes: f.cfg.MemoryBytes / 4, Observer: f.report.observeUpload(),
-		})
-		if err != nil {
+		if err := f.addIngest(server); err != nil {
 			return nil, err
 		}
-		server.Handle("POST /api/v1/push", http.HandlerFunc(push.New(up).ServePush))
 	}
 	return lambdaurl.Wrap(f.bear(f.bounded(server.Handler()))), nil
 }
