@@ -72,7 +72,7 @@ func startMember(t *testing.T, config Config) *member {
 		}
 	}()
 	m.stop = func() { cancel(); <-ended }
-	t.Cleanup(func() { c.leave = 0; m.stop(); server.CloseClientConnections(); server.Close() })
+	t.Cleanup(func() { c.leave = time.Millisecond; m.stop(); server.CloseClientConnections(); server.Close() })
 	return m
 }
 
