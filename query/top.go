@@ -67,7 +67,7 @@ func (t *Tree) Top(order Order, limit int) *Top {
 		return top
 	}
 	top.Total = t.Total[0]
-	functions := t.functions()
+	functions := t.Functions()
 	top.Functions = slices.DeleteFunc(functions, func(f Function) bool { return f.Kind == LabelFrame || f.Kind == RootFrame })
 	top.Count = len(top.Functions)
 	slices.SortFunc(top.Functions, func(a, b Function) int { return top.compare(order, &a, &b) })
@@ -77,8 +77,9 @@ func (t *Tree) Top(order Order, limit int) *Top {
 	return top
 }
 
-// functions are the values of each frame, in the order of Frames.
-func (t *Tree) functions() []Function {
+// Functions are the values of each frame, in the order of Frames; the first is the root's and
+// has none. It wants a tree that was not pruned.
+func (t *Tree) Functions() []Function {
 	functions := make([]Function, len(t.Frames))
 	for i, f := range t.Frames {
 		functions[i].Frame = f

@@ -11,12 +11,15 @@ import (
 )
 
 // RPCError gives err the code that gRPC, gRPC-Web and Connect have for the status that
-// [WriteError] would answer with. An error that has a code already keeps it.
+// [WriteError] would answer with. A [connect.Error] keeps its own, unless an [Error]
+// is around it.
 func RPCError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if told := new(connect.Error); errors.As(err, &told) {
+	var around, inside *Error
+	coded := new(connect.Error)
+	if errors.As(err, &coded) && (!errors.As(err, &around) || errors.As(coded, &inside) && inside == around) {
 		return err
 	}
 	e := asError(err)
