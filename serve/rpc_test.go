@@ -43,10 +43,10 @@ func (e *echo) Query(_ context.Context, req *queryv1alpha1.QueryRequest) (*query
 }
 
 // startEcho serves e as procedures and at JSON paths.
-func startEcho(t *testing.T, e *echo, cfg serve.Config) string {
+func startEcho(t *testing.T, e *echo, origins ...string) string {
 	t.Helper()
-	cfg.Address = "127.0.0.1:0"
-	s := serve.New(cfg)
+	s := serve.New(serve.Config{Address: "127.0.0.1:0"})
+	s.AllowOrigins(origins...)
 	s.Handle(queryv1alpha1.NewQueryServiceHandler(e, connect.WithReadMaxBytes(1<<20)))
 	s.Handle("GET /api/profiles/labels/{label_name}/values", serve.JSONCall(e.Values, "label_name"))
 	s.Handle("GET /api/profiles/query", serve.JSONCall(e.Query))
@@ -127,7 +127,7 @@ func clients(url string) map[string]queryv1alpha1.QueryServiceClient {
 }
 
 func TestEveryProtocolOnOnePort(t *testing.T) {
-	url := startEcho(t, &echo{err: serve.Field("start", fmt.Errorf("yesterday: %w", profile.ErrInvalid))}, serve.Config{})
+	url := startEcho(t, &echo{err: serve.Field("start", fmt.Errorf("yesterday: %w", profile.ErrInvalid))})
 	long := strings.Repeat("x", 100_000)
 	for name, c := range clients(url) {
 		got, err := c.Values(t.Context(), &queryv1alpha1.ValuesRequest{LabelName: "pod", Match: []string{long}})
@@ -150,7 +150,7 @@ func TestEveryProtocolOnOnePort(t *testing.T) {
 
 // A handler that panics costs its own call, and tells nobody of the inside.
 func TestPanicInEveryProtocol(t *testing.T) {
-	url := startEcho(t, &echo{}, serve.Config{})
+	url := startEcho(t, &echo{})
 	for name, c := range clients(url) {
 		_, err := c.ProfileTypes(t.Context(), &queryv1alpha1.ProfileTypesRequest{})
 		if connect.CodeOf(err) != connect.CodeInternal || strings.Contains(err.Error(), "secret") {
@@ -164,7 +164,7 @@ func TestPanicInEveryProtocol(t *testing.T) {
 
 func TestJSONPaths(t *testing.T) {
 	e := &echo{err: &serve.Error{Status: 422, Code: "too_large", Err: errors.New("narrow it")}}
-	url := startEcho(t, e, serve.Config{})
+	url := startEcho(t, e)
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -218,7 +218,7 @@ func TestJSONPaths(t *testing.T) {
 
 // What goes wrong in the text is a wrong request, and what is no procedure is unknown.
 func TestWrongText(t *testing.T) {
-	url := startEcho(t, &echo{}, serve.Config{})
+	url := startEcho(t, &echo{})
 	for _, body := range []string{"", "####", "AAAA=", "AAA", "AAA=", "AAAA=AAA"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+queryv1alpha1.QueryServiceValuesProcedure, strings.NewReader(body))
 		if err != nil {
@@ -260,7 +260,7 @@ func TestCORS(t *testing.T) {
 		{[]string{page}, "https://elsewhere.example", false},
 		{[]string{"*"}, "", false},
 	} {
-		url := startEcho(t, &echo{}, serve.Config{CORSOrigins: c.origins})
+		url := startEcho(t, &echo{}, c.origins...)
 		for _, method := range []string{http.MethodOptions, http.MethodGet} {
 			req, err := http.NewRequestWithContext(t.Context(), method, url+"/api/profiles/labels/pod/values", nil)
 			if err != nil {

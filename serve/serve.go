@@ -29,7 +29,6 @@ import (
 type Config struct {
 	Address      string               // host:port; ":7070"
 	MaxBodyBytes int64                // of one request after which it is refused with 413; 64 MiB. Of streams each message is bounded, by its handler
-	CORSOrigins  []string             // web pages that may call from elsewhere, as https://parca.example; "*": all; none
 	DrainTimeout time.Duration        // how long a stop waits for requests in flight; 20 s
 	Metrics      *prometheus.Registry // what /metrics shows; nil: no such route
 	Logger       *slog.Logger         // nil: silence
@@ -41,6 +40,7 @@ type Server struct {
 	mux      *http.ServeMux
 	listener net.Listener
 	ready    atomic.Pointer[func() error]
+	origins  []string
 }
 
 // New makes a server that has the routes every coldframe process has: /metrics,
@@ -75,9 +75,13 @@ func New(cfg Config) *Server {
 // Handle adds a route, as [http.ServeMux.Handle] does.
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
+// AllowOrigins lets web pages from elsewhere call, as of https://parca.example; "*" means
+// all, and none may unless it is said. It is said before Run.
+func (s *Server) AllowOrigins(origins ...string) { s.origins = origins }
+
 // Handler is what the server answers requests with, for who has a listener of another kind.
 func (s *Server) Handler() http.Handler {
-	return allowOrigins(s.cfg.CORSOrigins, acceptWebText(s.guard(s.route())))
+	return allowOrigins(s.origins, acceptWebText(s.guard(s.route())))
 }
 
 // SetReady makes /-/ready ask check. Until then the server is not ready.

@@ -29,6 +29,7 @@ type devCmd struct {
 	Tick        time.Duration `default:"10s" help:"How often to compact."`
 
 	queryFlags
+	apiFlags
 }
 
 // devWindow is how long dev gathers scrapes: short, because somebody is watching.
@@ -67,6 +68,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
+	p.addAPIs(q, c.apiFlags)
 	p.addCompact(compactor.Config{Every: c.Tick})
 	p.addLifecycle("auto")
 	p.roles.Go(func() error { return watchSelf(p, q, c.Tick) })

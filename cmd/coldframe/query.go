@@ -48,6 +48,7 @@ type queryCmd struct {
 	HTTPAddress string `default:":7070" name:"http-address" placeholder:"HOST:PORT" help:"Where to listen."`
 
 	queryFlags
+	apiFlags
 	clusterFlags
 	bucketFlag
 }
@@ -62,9 +63,11 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.addQuery(c.queryFlags, &c.clusterFlags); err != nil {
+	q, err := p.addQuery(c.queryFlags, &c.clusterFlags)
+	if err != nil {
 		return errors.Join(err, p.close())
 	}
+	p.addAPIs(q, c.apiFlags)
 	g.log.Info("listening", "address", p.server.Addr().String(), "bucket", bkt.Name())
 	return p.wait()
 }

@@ -63,7 +63,7 @@ func Open(t testing.TB, cfg query.Config, routes func(q *query.Querier, handle f
 
 func (h *House) serve(t testing.TB, routes func(func(string, http.Handler))) {
 	t.Helper()
-	s := serve.New(serve.Config{Address: "127.0.0.1:0", CORSOrigins: []string{"*"}})
+	s := serve.New(serve.Config{Address: "127.0.0.1:0"})
 	routes(s.Handle)
 	if err := s.Listen(t.Context()); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
 	"ingest/push/folded": 2, "ingest/push/otlp": 2, "ingest/push/parca": 2, "ingest/push/jfr": 2,
 	"ingest/push/perf": 3,
-	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "agent": 3,
+	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "query/parca": 3, "agent": 3,
 	"cmd/coldframe": 4, "cmd/coldframe-lambda": 4,
 }
 
@@ -39,6 +39,7 @@ var below = map[string][]string{
 	"block/pprofblock": {"block"},
 	"block/arrowblock": {"block"},
 	"query/cluster":    {"query"},       // parts of queries go from member to member
+	"query/parca":      {"query"},       // its questions are turned into the parent's
 	"bpf":              {"bpf/ehframe"}, // its tables are what the other reads
 
 	"api/parca/query/v1alpha1":  {"api/parca/profilestore/v1alpha1", "api/parca/metastore/v1alpha1"},
@@ -52,12 +53,12 @@ var doors = map[string][]string{
 	"cloud.google.com/go/storage":                    {"bucket"},
 	"github.com/Azure/":                              {"bucket"},
 	"github.com/aws/":                                {"bucket", "cmd/coldframe", "cmd/coldframe-lambda"},
-	"github.com/apache/arrow-go":                     {"block/arrowblock", "query", "ingest/push/parca"},
+	"github.com/apache/arrow-go":                     {"block/arrowblock", "query", "query/parca", "ingest/push/parca"},
 	"github.com/prometheus/prometheus/discovery":     {"ingest/scrape"},
 	"github.com/prometheus/prometheus/promql":        {"profile"},
 	"github.com/prometheus/client_golang":            {"serve", "ingest/scrape", "cmd/coldframe"},
 	"github.com/alecthomas/kong":                     {"cmd/coldframe"},
-	"github.com/google/pprof":                        {"profile", "upload", "query", "ingest/push", "ingest/scrape", "cmd/coldframe"},
+	"github.com/google/pprof":                        {"profile", "upload", "query", "query/parca", "ingest/push", "ingest/scrape", "cmd/coldframe"},
 	"github.com/klauspost/compress":                  {"profile", "profile/draft", "ingest/push/parca", "block/pprofblock", "block/arrowblock"},
 	"github.com/cilium/ebpf":                         {"bpf"},
 	"github.com/ianlancetaylor/demangle":             {"agent/symbols"},

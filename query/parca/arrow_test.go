@@ -65,7 +65,7 @@ func word(t *testing.T, column arrow.Array, row int) string {
 	if column.IsNull(row) {
 		return ""
 	}
-	d := column.(*array.Dictionary) //nolint:errcheck // panics when it is none, which is what is tested
+	d := column.(*array.Dictionary)
 	switch words := d.Dictionary().(type) {
 	case *array.Binary:
 		return string(words.Value(d.GetValueIndex(row)))
@@ -99,9 +99,9 @@ func readFlame(t *testing.T, stream []byte) *flame {
 		}
 	}
 	f := &flame{labels: map[string][]string{}}
-	lists := columns["children"].(*array.List)      //nolint:errcheck // as above
-	rows := lists.ListValues().(*array.Uint32)      //nolint:errcheck // as above
-	only := columns["labels_only"].(*array.Boolean) //nolint:errcheck // as above
+	lists := columns["children"].(*array.List)
+	rows := lists.ListValues().(*array.Uint32)
+	only := columns["labels_only"].(*array.Boolean)
 	for i := range columns["depth"].Len() {
 		f.names = append(f.names, word(t, columns["function_name"], i))
 		f.addresses = append(f.addresses, fmt.Sprintf("0x%x", columns["location_address"].(*array.Uint64).Value(i)))
@@ -202,7 +202,7 @@ func readTable(t *testing.T, stream []byte) map[string]line {
 		return fmt.Sprintf("0x%x", number(t, columns["location_address"], row))
 	}
 	names := func(column string, row int) (all []string) {
-		list := columns[column].(*array.List) //nolint:errcheck // as above
+		list := columns[column].(*array.List)
 		from, to := list.ValueOffsets(row)
 		for i := from; i < to; i++ {
 			all = append(all, name(int(number(t, list.ListValues(), int(i)))))

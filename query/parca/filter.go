@@ -12,7 +12,7 @@ import (
 // filtersOf reads all that leaves stacks or frames out, in its old forms too.
 func filtersOf(m *pb.QueryRequest) ([]query.Filter, error) {
 	var filters []query.Filter
-	if text := m.GetFilterQuery(); text != "" { //nolint:staticcheck // older clients send it
+	if text := m.GetFilterQuery(); text != "" {
 		filters = append(filters, aboutFunction(query.Contains, text))
 	}
 	for i, f := range m.GetFilter() {
@@ -31,7 +31,7 @@ func aboutFunction(op query.Op, text string) query.Filter {
 
 func filterOf(f *pb.Filter) (query.Filter, error) {
 	if s := f.GetStackFilter(); s != nil {
-		if old := s.GetFunctionNameStackFilter(); old != nil { //nolint:staticcheck // older clients send it
+		if old := s.GetFunctionNameStackFilter(); old != nil {
 			if old.GetExclude() {
 				return aboutFunction(query.NotContains, old.GetFunctionToFilter()), nil
 			}
@@ -40,7 +40,7 @@ func filterOf(f *pb.Filter) (query.Filter, error) {
 		return criteriaOf(s.GetCriteria(), false)
 	}
 	s := f.GetFrameFilter()
-	old := s.GetBinaryFrameFilter() //nolint:staticcheck // older clients send it
+	old := s.GetBinaryFrameFilter()
 	switch names := old.GetIncludeBinaries(); {
 	case old == nil:
 		return criteriaOf(s.GetCriteria(), true)

@@ -8,7 +8,6 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	pb "github.com/coldframe/coldframe/api/parca/query/v1alpha1"
-	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
 )
 
@@ -145,7 +144,7 @@ func (d *drawing) addLabels(t *table, l *layout, frames []uint32) {
 	for _, name := range names {
 		values := make([]string, len(d.Frames))
 		for i := range d.Frames {
-			values[i] = profile.Labels(d.Frames[i].Labels).Get(name)
+			values[i] = d.Frames[i].Labels.Get(name)
 		}
 		t.add("labels."+name, texts(arrow.BinaryTypes.Binary, values, of))
 	}
@@ -154,7 +153,7 @@ func (d *drawing) addLabels(t *table, l *layout, frames []uint32) {
 // childLists are the rows of each row's children; null for none.
 func (l *layout) childLists() arrow.Array {
 	b := array.NewListBuilder(memory.DefaultAllocator, arrow.PrimitiveTypes.Uint32)
-	rows := b.ValueBuilder().(*array.Uint32Builder) //nolint:errcheck // the type is the one above
+	rows := b.ValueBuilder().(*array.Uint32Builder)
 	for _, c := range l.children {
 		b.Append(c[1] > c[0])
 		for row := c[0]; row < c[1]; row++ {

@@ -81,7 +81,7 @@ func (a *API) report(ctx context.Context, m *pb.QueryRequest, req query.TreeRequ
 
 // drawings make a report of a tree.
 var drawings = map[pb.QueryRequest_ReportType]func(*drawing) (*pb.QueryResponse, error){
-	pb.QueryRequest_REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED: (*drawing).nested, //nolint:staticcheck // older clients ask for it
+	pb.QueryRequest_REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED: (*drawing).nested,
 	pb.QueryRequest_REPORT_TYPE_FLAMEGRAPH_TABLE:       (*drawing).indexed,
 	pb.QueryRequest_REPORT_TYPE_FLAMEGRAPH_ARROW:       (*drawing).flameArrow,
 	pb.QueryRequest_REPORT_TYPE_TABLE_ARROW:            (*drawing).tableArrow,

@@ -94,7 +94,7 @@ func (d *drawing) calls(rank []int64, rows int) (callers, callees [][]int64) {
 
 func lists(rows [][]int64) arrow.Array {
 	b := array.NewListBuilder(memory.DefaultAllocator, arrow.PrimitiveTypes.Int64)
-	values := b.ValueBuilder().(*array.Int64Builder) //nolint:errcheck // the type is the one above
+	values := b.ValueBuilder().(*array.Int64Builder)
 	for _, row := range rows {
 		b.Append(true)
 		values.AppendValues(row, nil)

@@ -77,8 +77,7 @@ func (QueryRequest_Mode) EnumDescriptor() ([]byte, []int) {
 type QueryRequest_ReportType int32
 
 const (
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	QueryRequest_REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED QueryRequest_ReportType = 0
+	QueryRequest_REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED QueryRequest_ReportType = 0 // for older clients
 	QueryRequest_REPORT_TYPE_PPROF                  QueryRequest_ReportType = 1
 	QueryRequest_REPORT_TYPE_TOP                    QueryRequest_ReportType = 2
 	QueryRequest_REPORT_TYPE_CALLGRAPH              QueryRequest_ReportType = 3
@@ -705,18 +704,16 @@ type QueryRequest struct {
 	//	*QueryRequest_Diff
 	//	*QueryRequest_Merge
 	//	*QueryRequest_Single
-	Options    isQueryRequest_Options  `protobuf_oneof:"options"`
-	ReportType QueryRequest_ReportType `protobuf:"varint,5,opt,name=report_type,json=reportType,proto3,enum=parca.query.v1alpha1.QueryRequest_ReportType" json:"report_type,omitempty"`
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	FilterQuery       *string          `protobuf:"bytes,6,opt,name=filter_query,json=filterQuery,proto3,oneof" json:"filter_query,omitempty"`
-	NodeTrimThreshold *float32         `protobuf:"fixed32,7,opt,name=node_trim_threshold,json=nodeTrimThreshold,proto3,oneof" json:"node_trim_threshold,omitempty"` // percent of the parent
-	GroupBy           *GroupBy         `protobuf:"bytes,8,opt,name=group_by,json=groupBy,proto3,oneof" json:"group_by,omitempty"`
-	SourceReference   *SourceReference `protobuf:"bytes,9,opt,name=source_reference,json=sourceReference,proto3,oneof" json:"source_reference,omitempty"`
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	RuntimeFilter      *RuntimeFilter `protobuf:"bytes,10,opt,name=runtime_filter,json=runtimeFilter,proto3,oneof" json:"runtime_filter,omitempty"`
-	InvertCallStack    *bool          `protobuf:"varint,11,opt,name=invert_call_stack,json=invertCallStack,proto3,oneof" json:"invert_call_stack,omitempty"`
-	Filter             []*Filter      `protobuf:"bytes,12,rep,name=filter,proto3" json:"filter,omitempty"` // all of them hold
-	SandwichByFunction *string        `protobuf:"bytes,13,opt,name=sandwich_by_function,json=sandwichByFunction,proto3,oneof" json:"sandwich_by_function,omitempty"`
+	Options            isQueryRequest_Options  `protobuf_oneof:"options"`
+	ReportType         QueryRequest_ReportType `protobuf:"varint,5,opt,name=report_type,json=reportType,proto3,enum=parca.query.v1alpha1.QueryRequest_ReportType" json:"report_type,omitempty"`
+	FilterQuery        *string                 `protobuf:"bytes,6,opt,name=filter_query,json=filterQuery,proto3,oneof" json:"filter_query,omitempty"`                       // for older clients
+	NodeTrimThreshold  *float32                `protobuf:"fixed32,7,opt,name=node_trim_threshold,json=nodeTrimThreshold,proto3,oneof" json:"node_trim_threshold,omitempty"` // percent of the parent
+	GroupBy            *GroupBy                `protobuf:"bytes,8,opt,name=group_by,json=groupBy,proto3,oneof" json:"group_by,omitempty"`
+	SourceReference    *SourceReference        `protobuf:"bytes,9,opt,name=source_reference,json=sourceReference,proto3,oneof" json:"source_reference,omitempty"`
+	RuntimeFilter      *RuntimeFilter          `protobuf:"bytes,10,opt,name=runtime_filter,json=runtimeFilter,proto3,oneof" json:"runtime_filter,omitempty"` // for older clients
+	InvertCallStack    *bool                   `protobuf:"varint,11,opt,name=invert_call_stack,json=invertCallStack,proto3,oneof" json:"invert_call_stack,omitempty"`
+	Filter             []*Filter               `protobuf:"bytes,12,rep,name=filter,proto3" json:"filter,omitempty"` // all of them hold
+	SandwichByFunction *string                 `protobuf:"bytes,13,opt,name=sandwich_by_function,json=sandwichByFunction,proto3,oneof" json:"sandwich_by_function,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -799,7 +796,6 @@ func (x *QueryRequest) GetReportType() QueryRequest_ReportType {
 	return QueryRequest_REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *QueryRequest) GetFilterQuery() string {
 	if x != nil && x.FilterQuery != nil {
 		return *x.FilterQuery
@@ -828,7 +824,6 @@ func (x *QueryRequest) GetSourceReference() *SourceReference {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *QueryRequest) GetRuntimeFilter() *RuntimeFilter {
 	if x != nil {
 		return x.RuntimeFilter
@@ -1439,7 +1434,6 @@ func (x *StackFilter) GetFilter() isStackFilter_Filter {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *StackFilter) GetFunctionNameStackFilter() *FunctionNameStackFilter {
 	if x != nil {
 		if x, ok := x.Filter.(*StackFilter_FunctionNameStackFilter); ok {
@@ -1463,8 +1457,7 @@ type isStackFilter_Filter interface {
 }
 
 type StackFilter_FunctionNameStackFilter struct {
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	FunctionNameStackFilter *FunctionNameStackFilter `protobuf:"bytes,1,opt,name=function_name_stack_filter,json=functionNameStackFilter,proto3,oneof"`
+	FunctionNameStackFilter *FunctionNameStackFilter `protobuf:"bytes,1,opt,name=function_name_stack_filter,json=functionNameStackFilter,proto3,oneof"` // for older clients
 }
 
 type StackFilter_Criteria struct {
@@ -1575,7 +1568,6 @@ func (x *FrameFilter) GetFilter() isFrameFilter_Filter {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *FrameFilter) GetBinaryFrameFilter() *BinaryFrameFilter {
 	if x != nil {
 		if x, ok := x.Filter.(*FrameFilter_BinaryFrameFilter); ok {
@@ -1599,8 +1591,7 @@ type isFrameFilter_Filter interface {
 }
 
 type FrameFilter_BinaryFrameFilter struct {
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	BinaryFrameFilter *BinaryFrameFilter `protobuf:"bytes,1,opt,name=binary_frame_filter,json=binaryFrameFilter,proto3,oneof"`
+	BinaryFrameFilter *BinaryFrameFilter `protobuf:"bytes,1,opt,name=binary_frame_filter,json=binaryFrameFilter,proto3,oneof"` // for older clients
 }
 
 type FrameFilter_Criteria struct {
@@ -2395,12 +2386,11 @@ func (x *ProfileMetadata) GetLabels() []string {
 }
 
 type Top struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	List     []*TopNode             `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
-	Reported int32                  `protobuf:"varint,2,opt,name=reported,proto3" json:"reported,omitempty"` // how many of the functions list holds
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	Total         int32  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"` // how many there are
-	Unit          string `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	List          []*TopNode             `protobuf:"bytes,1,rep,name=list,proto3" json:"list,omitempty"`
+	Reported      int32                  `protobuf:"varint,2,opt,name=reported,proto3" json:"reported,omitempty"` // how many of the functions list holds
+	Total         int32                  `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`       // how many there are
+	Unit          string                 `protobuf:"bytes,4,opt,name=unit,proto3" json:"unit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2449,7 +2439,6 @@ func (x *Top) GetReported() int32 {
 	return 0
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *Top) GetTotal() int32 {
 	if x != nil {
 		return x.Total
@@ -2601,11 +2590,10 @@ func (x *TopNodeMeta) GetLine() *v1alpha11.Line {
 }
 
 type Callgraph struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Nodes []*CallgraphNode       `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
-	Edges []*CallgraphEdge       `protobuf:"bytes,2,rep,name=edges,proto3" json:"edges,omitempty"`
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	Cumulative    int64 `protobuf:"varint,3,opt,name=cumulative,proto3" json:"cumulative,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*CallgraphNode       `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Edges         []*CallgraphEdge       `protobuf:"bytes,2,rep,name=edges,proto3" json:"edges,omitempty"`
+	Cumulative    int64                  `protobuf:"varint,3,opt,name=cumulative,proto3" json:"cumulative,omitempty"` // for older clients
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2654,7 +2642,6 @@ func (x *Callgraph) GetEdges() []*CallgraphEdge {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *Callgraph) GetCumulative() int64 {
 	if x != nil {
 		return x.Cumulative
@@ -2875,19 +2862,17 @@ func (x *CallgraphEdge) GetIsCollapsed() bool {
 }
 
 type Flamegraph struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Root  *FlamegraphRootNode    `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	Total       int64                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
-	Unit        string                `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
-	Height      int32                 `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
-	StringTable []string              `protobuf:"bytes,5,rep,name=string_table,json=stringTable,proto3" json:"string_table,omitempty"`
-	Locations   []*v1alpha11.Location `protobuf:"bytes,6,rep,name=locations,proto3" json:"locations,omitempty"`
-	Mapping     []*v1alpha11.Mapping  `protobuf:"bytes,7,rep,name=mapping,proto3" json:"mapping,omitempty"`
-	Function    []*v1alpha11.Function `protobuf:"bytes,8,rep,name=function,proto3" json:"function,omitempty"`
-	// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
-	UntrimmedTotal int64 `protobuf:"varint,9,opt,name=untrimmed_total,json=untrimmedTotal,proto3" json:"untrimmed_total,omitempty"`
-	Trimmed        int64 `protobuf:"varint,10,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Root           *FlamegraphRootNode    `protobuf:"bytes,1,opt,name=root,proto3" json:"root,omitempty"`
+	Total          int64                  `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"` // for older clients
+	Unit           string                 `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	Height         int32                  `protobuf:"varint,4,opt,name=height,proto3" json:"height,omitempty"`
+	StringTable    []string               `protobuf:"bytes,5,rep,name=string_table,json=stringTable,proto3" json:"string_table,omitempty"`
+	Locations      []*v1alpha11.Location  `protobuf:"bytes,6,rep,name=locations,proto3" json:"locations,omitempty"`
+	Mapping        []*v1alpha11.Mapping   `protobuf:"bytes,7,rep,name=mapping,proto3" json:"mapping,omitempty"`
+	Function       []*v1alpha11.Function  `protobuf:"bytes,8,rep,name=function,proto3" json:"function,omitempty"`
+	UntrimmedTotal int64                  `protobuf:"varint,9,opt,name=untrimmed_total,json=untrimmedTotal,proto3" json:"untrimmed_total,omitempty"` // for older clients
+	Trimmed        int64                  `protobuf:"varint,10,opt,name=trimmed,proto3" json:"trimmed,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -2929,7 +2914,6 @@ func (x *Flamegraph) GetRoot() *FlamegraphRootNode {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *Flamegraph) GetTotal() int64 {
 	if x != nil {
 		return x.Total
@@ -2979,7 +2963,6 @@ func (x *Flamegraph) GetFunction() []*v1alpha11.Function {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in parca/query/v1alpha1/query.proto.
 func (x *Flamegraph) GetUntrimmedTotal() int64 {
 	if x != nil {
 		return x.UntrimmedTotal
@@ -3783,7 +3766,7 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\x05count\x18\x05 \x01(\x05R\x05count\"3\n" +
 	"\tValueType\x12\x12\n" +
 	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
-	"\x04unit\x18\x02 \x01(\tR\x04unit\"\xce\n" +
+	"\x04unit\x18\x02 \x01(\tR\x04unit\"\xc2\n" +
 	"\n" +
 	"\fQueryRequest\x12;\n" +
 	"\x04mode\x18\x01 \x01(\x0e2'.parca.query.v1alpha1.QueryRequest.ModeR\x04mode\x127\n" +
@@ -3791,13 +3774,13 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\x05merge\x18\x03 \x01(\v2\".parca.query.v1alpha1.MergeProfileH\x00R\x05merge\x12=\n" +
 	"\x06single\x18\x04 \x01(\v2#.parca.query.v1alpha1.SingleProfileH\x00R\x06single\x12N\n" +
 	"\vreport_type\x18\x05 \x01(\x0e2-.parca.query.v1alpha1.QueryRequest.ReportTypeR\n" +
-	"reportType\x12*\n" +
-	"\ffilter_query\x18\x06 \x01(\tB\x02\x18\x01H\x01R\vfilterQuery\x88\x01\x01\x123\n" +
+	"reportType\x12&\n" +
+	"\ffilter_query\x18\x06 \x01(\tH\x01R\vfilterQuery\x88\x01\x01\x123\n" +
 	"\x13node_trim_threshold\x18\a \x01(\x02H\x02R\x11nodeTrimThreshold\x88\x01\x01\x12=\n" +
 	"\bgroup_by\x18\b \x01(\v2\x1d.parca.query.v1alpha1.GroupByH\x03R\agroupBy\x88\x01\x01\x12U\n" +
-	"\x10source_reference\x18\t \x01(\v2%.parca.query.v1alpha1.SourceReferenceH\x04R\x0fsourceReference\x88\x01\x01\x12S\n" +
+	"\x10source_reference\x18\t \x01(\v2%.parca.query.v1alpha1.SourceReferenceH\x04R\x0fsourceReference\x88\x01\x01\x12O\n" +
 	"\x0eruntime_filter\x18\n" +
-	" \x01(\v2#.parca.query.v1alpha1.RuntimeFilterB\x02\x18\x01H\x05R\rruntimeFilter\x88\x01\x01\x12/\n" +
+	" \x01(\v2#.parca.query.v1alpha1.RuntimeFilterH\x05R\rruntimeFilter\x88\x01\x01\x12/\n" +
 	"\x11invert_call_stack\x18\v \x01(\bH\x06R\x0finvertCallStack\x88\x01\x01\x124\n" +
 	"\x06filter\x18\f \x03(\v2\x1c.parca.query.v1alpha1.FilterR\x06filter\x125\n" +
 	"\x14sandwich_by_function\x18\r \x01(\tH\aR\x12sandwichByFunction\x88\x01\x01\"B\n" +
@@ -3805,10 +3788,10 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\x17MODE_SINGLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tMODE_DIFF\x10\x01\x12\x0e\n" +
 	"\n" +
-	"MODE_MERGE\x10\x02\"\xb6\x02\n" +
+	"MODE_MERGE\x10\x02\"\xb2\x02\n" +
 	"\n" +
-	"ReportType\x12*\n" +
-	"\"REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED\x10\x00\x1a\x02\b\x01\x12\x15\n" +
+	"ReportType\x12&\n" +
+	"\"REPORT_TYPE_FLAMEGRAPH_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REPORT_TYPE_PPROF\x10\x01\x12\x13\n" +
 	"\x0fREPORT_TYPE_TOP\x10\x02\x12\x19\n" +
 	"\x15REPORT_TYPE_CALLGRAPH\x10\x03\x12 \n" +
@@ -3862,16 +3845,16 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\x06Filter\x12F\n" +
 	"\fstack_filter\x18\x01 \x01(\v2!.parca.query.v1alpha1.StackFilterH\x00R\vstackFilter\x12F\n" +
 	"\fframe_filter\x18\x02 \x01(\v2!.parca.query.v1alpha1.FrameFilterH\x00R\vframeFilterB\b\n" +
-	"\x06filter\"\xcd\x01\n" +
-	"\vStackFilter\x12p\n" +
-	"\x1afunction_name_stack_filter\x18\x01 \x01(\v2-.parca.query.v1alpha1.FunctionNameStackFilterB\x02\x18\x01H\x00R\x17functionNameStackFilter\x12B\n" +
+	"\x06filter\"\xc9\x01\n" +
+	"\vStackFilter\x12l\n" +
+	"\x1afunction_name_stack_filter\x18\x01 \x01(\v2-.parca.query.v1alpha1.FunctionNameStackFilterH\x00R\x17functionNameStackFilter\x12B\n" +
 	"\bcriteria\x18\x02 \x01(\v2$.parca.query.v1alpha1.FilterCriteriaH\x00R\bcriteriaB\b\n" +
 	"\x06filter\"a\n" +
 	"\x17FunctionNameStackFilter\x12,\n" +
 	"\x12function_to_filter\x18\x01 \x01(\tR\x10functionToFilter\x12\x18\n" +
-	"\aexclude\x18\x02 \x01(\bR\aexclude\"\xba\x01\n" +
-	"\vFrameFilter\x12]\n" +
-	"\x13binary_frame_filter\x18\x01 \x01(\v2'.parca.query.v1alpha1.BinaryFrameFilterB\x02\x18\x01H\x00R\x11binaryFrameFilter\x12B\n" +
+	"\aexclude\x18\x02 \x01(\bR\aexclude\"\xb6\x01\n" +
+	"\vFrameFilter\x12Y\n" +
+	"\x13binary_frame_filter\x18\x01 \x01(\v2'.parca.query.v1alpha1.BinaryFrameFilterH\x00R\x11binaryFrameFilter\x12B\n" +
 	"\bcriteria\x18\x02 \x01(\v2$.parca.query.v1alpha1.FilterCriteriaH\x00R\bcriteriaB\b\n" +
 	"\x06filter\">\n" +
 	"\x11BinaryFrameFilter\x12)\n" +
@@ -3929,11 +3912,11 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\"N\n" +
 	"\x0fProfileMetadata\x12#\n" +
 	"\rmapping_files\x18\x01 \x03(\tR\fmappingFiles\x12\x16\n" +
-	"\x06labels\x18\x02 \x03(\tR\x06labels\"\x82\x01\n" +
+	"\x06labels\x18\x02 \x03(\tR\x06labels\"~\n" +
 	"\x03Top\x121\n" +
 	"\x04list\x18\x01 \x03(\v2\x1d.parca.query.v1alpha1.TopNodeR\x04list\x12\x1a\n" +
-	"\breported\x18\x02 \x01(\x05R\breported\x12\x18\n" +
-	"\x05total\x18\x03 \x01(\x05B\x02\x18\x01R\x05total\x12\x12\n" +
+	"\breported\x18\x02 \x01(\x05R\breported\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x05R\x05total\x12\x12\n" +
 	"\x04unit\x18\x04 \x01(\tR\x04unit\"\x88\x01\n" +
 	"\aTopNode\x125\n" +
 	"\x04meta\x18\x01 \x01(\v2!.parca.query.v1alpha1.TopNodeMetaR\x04meta\x12\x1e\n" +
@@ -3946,12 +3929,12 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\blocation\x18\x01 \x01(\v2\".parca.metastore.v1alpha1.LocationR\blocation\x12;\n" +
 	"\amapping\x18\x02 \x01(\v2!.parca.metastore.v1alpha1.MappingR\amapping\x12>\n" +
 	"\bfunction\x18\x03 \x01(\v2\".parca.metastore.v1alpha1.FunctionR\bfunction\x122\n" +
-	"\x04line\x18\x04 \x01(\v2\x1e.parca.metastore.v1alpha1.LineR\x04line\"\xa5\x01\n" +
+	"\x04line\x18\x04 \x01(\v2\x1e.parca.metastore.v1alpha1.LineR\x04line\"\xa1\x01\n" +
 	"\tCallgraph\x129\n" +
 	"\x05nodes\x18\x01 \x03(\v2#.parca.query.v1alpha1.CallgraphNodeR\x05nodes\x129\n" +
-	"\x05edges\x18\x02 \x03(\v2#.parca.query.v1alpha1.CallgraphEdgeR\x05edges\x12\"\n" +
+	"\x05edges\x18\x02 \x03(\v2#.parca.query.v1alpha1.CallgraphEdgeR\x05edges\x12\x1e\n" +
 	"\n" +
-	"cumulative\x18\x03 \x01(\x03B\x02\x18\x01R\n" +
+	"cumulative\x18\x03 \x01(\x03R\n" +
 	"cumulative\"\x90\x01\n" +
 	"\rCallgraphNode\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12;\n" +
@@ -3972,18 +3955,18 @@ const file_parca_query_v1alpha1_query_proto_rawDesc = "" +
 	"\n" +
 	"cumulative\x18\x04 \x01(\x03R\n" +
 	"cumulative\x12!\n" +
-	"\fis_collapsed\x18\x05 \x01(\bR\visCollapsed\"\xb9\x03\n" +
+	"\fis_collapsed\x18\x05 \x01(\bR\visCollapsed\"\xb1\x03\n" +
 	"\n" +
 	"Flamegraph\x12<\n" +
-	"\x04root\x18\x01 \x01(\v2(.parca.query.v1alpha1.FlamegraphRootNodeR\x04root\x12\x18\n" +
-	"\x05total\x18\x02 \x01(\x03B\x02\x18\x01R\x05total\x12\x12\n" +
+	"\x04root\x18\x01 \x01(\v2(.parca.query.v1alpha1.FlamegraphRootNodeR\x04root\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x03R\x05total\x12\x12\n" +
 	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x16\n" +
 	"\x06height\x18\x04 \x01(\x05R\x06height\x12!\n" +
 	"\fstring_table\x18\x05 \x03(\tR\vstringTable\x12@\n" +
 	"\tlocations\x18\x06 \x03(\v2\".parca.metastore.v1alpha1.LocationR\tlocations\x12;\n" +
 	"\amapping\x18\a \x03(\v2!.parca.metastore.v1alpha1.MappingR\amapping\x12>\n" +
-	"\bfunction\x18\b \x03(\v2\".parca.metastore.v1alpha1.FunctionR\bfunction\x12+\n" +
-	"\x0funtrimmed_total\x18\t \x01(\x03B\x02\x18\x01R\x0euntrimmedTotal\x12\x18\n" +
+	"\bfunction\x18\b \x03(\v2\".parca.metastore.v1alpha1.FunctionR\bfunction\x12'\n" +
+	"\x0funtrimmed_total\x18\t \x01(\x03R\x0euntrimmedTotal\x12\x18\n" +
 	"\atrimmed\x18\n" +
 	" \x01(\x03R\atrimmed\"\x8a\x01\n" +
 	"\x12FlamegraphRootNode\x12\x1e\n" +
