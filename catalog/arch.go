@@ -157,12 +157,7 @@ func (c *Catalog) Archive(ctx context.Context, tenant profile.Tenant, shard bloc
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.parts) >= maxParts {
-		for key := range c.parts { // any: which parts are asked for again is not known
-			delete(c.parts, key)
-			break
-		}
-	}
+	forgetOne(c.parts, maxParts)
 	c.parts[key] = live
 	return live, nil
 }

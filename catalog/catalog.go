@@ -50,7 +50,15 @@ type Catalog struct {
 	shards map[profile.Tenant][]block.Shard // as last listed: what a snapshot asks for before it knows better
 	parts  map[string][]block.Meta          // arch parts that were read, by key; they never change
 
+	heads map[string]parsedHead // as last read, by key
+
 	settings settingsCache
+}
+
+// parsedHead is a HEAD that was read, and its version, which no other content has.
+type parsedHead struct {
+	version bucket.Version
+	head    Head
 }
 
 // Config tunes a [Catalog]. The zero Config is good for production.
@@ -107,6 +115,7 @@ func New(bkt bucket.Bucket, cfg Config) *Catalog {
 		cfg:      cfg,
 		shards:   map[profile.Tenant][]block.Shard{},
 		parts:    map[string][]block.Meta{},
+		heads:    map[string]parsedHead{},
 		settings: settingsCache{tenants: map[profile.Tenant]remembered[Settings]{}},
 	}
 }
@@ -174,7 +183,8 @@ func (c *Catalog) stray(key string, err error) {
 
 // Head reads a shard's HEAD. Where there is none it is the zero Head: nothing is
 // sealed and nothing is live. A HEAD that is broken, or that a newer coldframe has
-// written, is [block.ErrCorrupt] or [ErrNewer] with its key. One request.
+// written, is [block.ErrCorrupt] or [ErrNewer] with its key. One request. The caller may
+// not change what is in the lists.
 func (c *Catalog) Head(ctx context.Context, tenant profile.Tenant, shard block.Shard) (Head, error) {
 	h, _, err := c.load(ctx, block.HeadKey(tenant, shard))
 	return h, err
@@ -190,9 +200,35 @@ func (c *Catalog) load(ctx context.Context, key string) (Head, bucket.Version, e
 	if err != nil {
 		return Head{}, "", err
 	}
+	c.mu.Lock()
+	known := c.heads[key]
+	c.mu.Unlock()
+	if known.version == version {
+		return known.head, version, nil
+	}
 	h, err := ParseHead(data)
 	if err != nil {
 		return Head{}, "", fmt.Errorf("%s: %w", key, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	forgetOne(c.heads, maxHeads)
+	c.heads[key] = parsedHead{version, h}
 	return h, version, nil
+}
+
+// maxHeads is how many HEADs a Catalog remembers, to not parse them again: of about
+// 20 KiB each, and some times that in memory.
+const maxHeads = 1024
+
+// forgetOne makes room for one more in a map that remembers at most most: which of them is
+// asked for again is not known.
+func forgetOne[T any](remembered map[string]T, most int) {
+	if len(remembered) < most {
+		return
+	}
+	for key := range remembered {
+		delete(remembered, key)
+		return
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,7 +37,8 @@ func (f Finding) String() string {
 type Kind int
 
 const (
-	// Unreadable is a HEAD or an arch part that is broken. What it names is not checked.
+	// Unreadable is a HEAD, an arch part or a tenant's settings that is broken. What a HEAD or
+	// an arch part names is not checked.
 	Unreadable Kind = iota
 	// Missing is an object that HEAD names and the bucket does not have.
 	Missing
@@ -75,7 +77,8 @@ type Checked struct {
 
 // Check reads every live block whole and compares what HEADs say with what is there.
 // It calls found for each finding, shard by shard. It changes nothing and may run
-// while others compact. The error says what could not be looked at.
+// while others compact. What a tenant's retention lets go of need not be there. The error
+// says what could not be looked at. The Observer is told how far it has come.
 //
 // It holds about 50 bytes for each pprof block that a shard's live blocks were made of.
 func (c *Compactor) Check(ctx context.Context, found func(Finding)) (Checked, error) {
@@ -86,7 +89,7 @@ func (c *Compactor) Check(ctx context.Context, found func(Finding)) (Checked, er
 	var total Checked
 	var errs []error
 	for _, s := range shards {
-		k := checking{c: c, shard: s, sources: map[sourceDay]string{}}
+		k := checking{c: c, shard: s, sources: map[sourceDay]string{}, before: total}
 		if err := k.check(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("check %s: %w", s, err))
 		}
@@ -118,6 +121,8 @@ type checking struct {
 	Checked
 	findings []Finding
 	sources  map[sourceDay]string // which block has it
+	before   Checked              // in shards that were checked before
+	kept     block.Day            // the oldest day of which all must be there
 	blind    bool                 // sources of a live block could not be read
 }
 
@@ -130,7 +135,7 @@ type sourceDay struct {
 func (k *checking) find(kind Kind, key, format string, args ...any) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.blind = k.blind || kind <= Corrupt
+	k.blind = k.blind || kind <= Corrupt && !strings.HasPrefix(key, block.ClassMeta.Prefix())
 	k.findings = append(k.findings, Finding{kind, key, fmt.Sprintf(format, args...)})
 }
 
@@ -142,6 +147,9 @@ func (k *checking) check(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	if err := k.settings(ctx); err != nil {
 		return err
 	}
 	live, err := k.live(ctx, h)
@@ -160,6 +168,32 @@ func (k *checking) check(ctx context.Context) error {
 		return err
 	}
 	return k.orphans(ctx, h, live)
+}
+
+// settings learns what the tenant's retention lets go of. Settings that are broken are found
+// once, with the tenant's first shard.
+func (k *checking) settings(ctx context.Context) error {
+	now, err := k.c.bkt.Now(ctx)
+	if err != nil {
+		return err
+	}
+	_, defaultsErr := k.c.cat.Defaults(ctx)
+	_, settingsErr := k.c.cat.Settings(ctx, k.shard.tenant)
+	for key, err := range map[string]error{block.DefaultsKey(): defaultsErr, block.TenantKey(k.shard.tenant): settingsErr} {
+		switch {
+		case err == nil:
+		case !errors.Is(err, block.ErrCorrupt) && !errors.Is(err, catalog.ErrNewer):
+			return err
+		case k.shard.Shard == 0:
+			k.find(Unreadable, key, "%v", err)
+		}
+	}
+	if defaultsErr != nil || settingsErr != nil {
+		return nil
+	}
+	r, err := k.c.cat.Retentions(ctx, k.shard.tenant)
+	k.kept, _ = r.FirstDays(now)
+	return err
 }
 
 // live is what HEAD and its arch parts name.
@@ -184,18 +218,22 @@ func (k *checking) live(ctx context.Context, h catalog.Head) ([]block.Meta, erro
 // block checks a live block, and the rollups that will outlive it.
 func (k *checking) block(ctx context.Context, m block.Meta) error {
 	key := m.Key(k.shard.tenant, k.shard.Shard)
-	opened, err := k.verify(ctx, m.ID, key, m.Size, arrowblock.Tail{Bytes: m.Tail, CRC: m.CRC})
-	if err != nil {
-		return err
+	var opened *arrowblock.Block
+	var err error
+	if !m.Expired {
+		if opened, err = k.verify(ctx, m, key, m.Size, arrowblock.Tail{Bytes: m.Tail, CRC: m.CRC}); err != nil {
+			return err
+		}
 	}
 	if m.R4 != nil {
-		if _, err := k.verify(ctx, m.ID, m.RollupKey(k.shard.tenant, k.shard.Shard), m.R4.Size, arrowblock.Tail{Bytes: m.R4.Tail, CRC: m.R4.CRC}); err != nil {
+		if _, err := k.verify(ctx, m, m.RollupKey(k.shard.tenant, k.shard.Shard), m.R4.Size, arrowblock.Tail{Bytes: m.R4.Tail, CRC: m.R4.CRC}); err != nil {
 			return err
 		}
 	}
 	k.mu.Lock()
 	k.Blocks++
 	k.Bytes += m.Size
+	k.c.cfg.Observer.checking(k.before, k.Checked)
 	k.mu.Unlock()
 	if opened == nil {
 		return nil
@@ -211,7 +249,7 @@ func (k *checking) block(ctx context.Context, m block.Meta) error {
 }
 
 // verify reads an object that HEAD names. It returns nil when there is a finding.
-func (k *checking) verify(ctx context.Context, id block.ID, key string, size int64, tail arrowblock.Tail) (*arrowblock.Block, error) {
+func (k *checking) verify(ctx context.Context, m block.Meta, key string, size int64, tail arrowblock.Tail) (*arrowblock.Block, error) {
 	b, err := arrowblock.Open(ctx, object{k.c.bkt, key, size}, tail)
 	if err == nil {
 		err = b.Verify(ctx)
@@ -220,7 +258,7 @@ func (k *checking) verify(ctx context.Context, id block.ID, key string, size int
 	case err == nil:
 		return b, nil
 	case errors.Is(err, bucket.ErrNotExist):
-		return nil, k.missing(ctx, id, key)
+		return nil, k.missing(ctx, m, key)
 	case errors.Is(err, block.ErrCorrupt):
 		k.find(Corrupt, key, "%v", err)
 		return nil, nil
@@ -228,8 +266,12 @@ func (k *checking) verify(ctx context.Context, id block.ID, key string, size int
 	return nil, fmt.Errorf("%s: %w", key, err)
 }
 
-// missing finds an object missing, unless its block was merged away meanwhile.
-func (k *checking) missing(ctx context.Context, id block.ID, key string) error {
+// missing finds an object missing, unless its block was merged away meanwhile, or is one that
+// the lifecycle has taken.
+func (k *checking) missing(ctx context.Context, m block.Meta, key string) error {
+	if m.Day < k.kept {
+		return nil
+	}
 	h, err := k.c.cat.Head(ctx, k.shard.tenant, k.shard.Shard)
 	if err != nil {
 		return err
@@ -238,7 +280,7 @@ func (k *checking) missing(ctx context.Context, id block.ID, key string) error {
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(live, func(m block.Meta) bool { return m.ID == id }) {
+	if slices.ContainsFunc(live, func(l block.Meta) bool { return l.ID == m.ID }) {
 		k.find(Missing, key, "")
 	}
 	return nil

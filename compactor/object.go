@@ -26,7 +26,11 @@ func (o object) ReadRange(ctx context.Context, off, n int64) ([]byte, error) {
 	if err == nil || errors.Is(err, bucket.ErrNotExist) {
 		return data, err
 	}
-	if stat, statErr := o.bkt.Stat(ctx, o.key); statErr == nil && stat.Size != o.size {
+	stat, statErr := o.bkt.Stat(ctx, o.key)
+	switch {
+	case statErr != nil:
+		return nil, fmt.Errorf("%w; and %w", err, statErr)
+	case stat.Size != o.size:
 		return nil, fmt.Errorf("%s has %d bytes instead of %d: %w", o.key, stat.Size, o.size, block.ErrCorrupt)
 	}
 	return nil, err

@@ -34,6 +34,8 @@ type Observer struct {
 	Deleted func(profile.Tenant, block.Shard, Deletion)
 	// Audited: what lies in a shard and is of no use. Once a day.
 	Audited func(profile.Tenant, block.Shard, Audit)
+	// Checking: how far a Check has come, after each block.
+	Checking func(Checked)
 	// Failed: a round of Run failed in part. It goes on.
 	Failed func(error)
 }
@@ -150,6 +152,14 @@ func (o Observer) deleted(s shard, d Deletion) {
 func (o Observer) audited(s shard, a Audit) {
 	if o.Audited != nil {
 		o.Audited(s.tenant, s.Shard, a)
+	}
+}
+
+func (o Observer) checking(before, shard Checked) {
+	if o.Checking != nil {
+		before.Blocks += shard.Blocks
+		before.Bytes += shard.Bytes
+		o.Checking(before)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/profile"
 )
 
 // promoteNext does the first merge of a shard's blocks that is due, and says whether there was
@@ -31,6 +32,12 @@ func (c *Compactor) promoteNext(ctx context.Context, s shard, upTo catalog.Minut
 		return true, nil
 	}
 	return false, c.replace(ctx, s, plan[0])
+}
+
+// Merge merges live blocks of a day of a shard into one of a level, whatever the plan says. A
+// block that turns out to be damaged is marked so instead, and the others stay as they are.
+func (c *Compactor) Merge(ctx context.Context, tenant profile.Tenant, s block.Shard, level block.Level, in []block.Meta) error {
+	return c.replace(ctx, shard{tenant, s}, merge{level, in})
 }
 
 // replace merges blocks and publishes the one that comes out in their place. When one of

@@ -42,7 +42,7 @@ func (c *Compactor) sweepNext(ctx context.Context, s shard) (done bool, err erro
 	}
 	job := Job{Tenant: s.tenant, Shard: s.Shard, Sweep: true, From: from, To: h.Sealed, L0s: len(b.l0s), BytesIn: b.bytes}
 	err = c.commit(ctx, s, job, b, func(out []block.Meta) catalog.Change {
-		return catalog.Sweep{Sweep: h.Sweep, To: h.Sealed, Partly: !b.whole, Out: out}
+		return catalog.Sweep{Sweep: h.Sweep, To: h.Sealed, Partly: !b.whole && !guard.Removed(guard.Partly), Out: out}
 	})
 	return b.whole, err
 }

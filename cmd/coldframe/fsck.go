@@ -23,7 +23,9 @@ func (c *fsckCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	began := time.Now()
-	checker := compactor.New(catalog.New(bkt, catalog.Config{}), bkt, compactor.Config{})
+	checker := compactor.New(catalog.New(bkt, catalog.Config{}), bkt, compactor.Config{
+		Observer: compactor.Observer{Checking: g.checkingProgress(began)},
+	})
 	if c.RebuildHead {
 		if err := checker.RebuildHeads(ctx, func(r compactor.Rebuilt) { printRebuilt(g.out, r) }); err != nil {
 			return err
@@ -39,6 +41,18 @@ func (c *fsckCmd) Run(ctx context.Context, g *globals) error {
 		return fmt.Errorf("%d objects are damaged: %w", checked.Damaged, errPartial)
 	}
 	return nil
+}
+
+// checkingProgress logs every ten seconds how far a check has come. It is called by one
+// goroutine at a time.
+func (g *globals) checkingProgress(began time.Time) func(compactor.Checked) {
+	last := began
+	return func(c compactor.Checked) {
+		if now := time.Now(); now.Sub(last) >= 10*time.Second {
+			last = now
+			g.log.Info("checking", "shards", c.Shards, "blocks", c.Blocks, "bytes", c.Bytes, "after", now.Sub(began).Round(time.Second))
+		}
+	}
 }
 
 func printRebuilt(w io.Writer, r compactor.Rebuilt) {

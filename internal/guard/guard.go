@@ -38,6 +38,8 @@ const (
 	Gathered Guard = "gathered"
 	// Unknown: where it cannot be read what a commit has gathered, all counts as gathered.
 	Unknown Guard = "unknown"
+	// Partly: a sweep that has left stragglers behind does not say that it has not.
+	Partly Guard = "partly"
 	// SweepBack: a sweep begins K before the last one's end, not K before now.
 	SweepBack Guard = "sweep back"
 )

@@ -24,7 +24,6 @@ const (
 	uploading role = iota
 	compacting
 	merging
-	deleting
 	reading
 	finishing // after the run, and with nothing in its way
 )

@@ -25,9 +25,9 @@ type sent struct {
 	at     time.Time
 	labels profile.Labels
 	value  int64  // of its one sample
-	raw    []byte // the pprof
-	body   []byte // the same in gzip
-	hash   uint64 // of raw
+	body   []byte // the pprof, in gzip
+	hash   uint64 // of the pprof
+	again  bool   // its client has tried more than once
 }
 
 // makeProfile makes the nth profile, as small as profiles get.
@@ -55,7 +55,7 @@ func makeProfile(zip *gzip.Writer, n int64, tenant profile.Tenant, at time.Time)
 	if err != nil || labelErr != nil {
 		panic(fmt.Sprintf("sim: make profile %d: %v, %v", n, err, labelErr))
 	}
-	return &sent{tenant, at, labels, n, raw.Bytes(), body.Bytes(), xxhash.Sum64(raw.Bytes())}
+	return &sent{tenant: tenant, at: at, labels: labels, value: n, body: body.Bytes(), hash: xxhash.Sum64(raw.Bytes())}
 }
 
 // timeFor is when a profile was taken that is uploaded at now: mostly just before it,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type laws struct {
 	uploads   map[block.ID]*l0  // pprof blocks that landed
 	blocks    map[string]*arrow // by key
 	registers map[place]*register
+	blind     map[place][]catalog.Gathering // whose blocks are damaged: sweeps do not know what they gathered
 
 	zip    *gzip.Writer // of bodies
 	unzip  profile.Decoder
@@ -38,7 +40,7 @@ type laws struct {
 
 // Counts is how much happened in a run.
 type Counts struct {
-	Requests, Uploads, Commits, Sweeps, Merges, Abandoned, Reads, Deletes, Stragglers, GivenUp, TooLate int
+	Requests, Uploads, Commits, Sweeps, Merges, Abandoned, Reads, Deletes, Stragglers, GivenUp, TooLate, TriedAgain, Quarantined, Blind int
 }
 
 // place is a shard of a tenant.
@@ -59,6 +61,7 @@ type l0 struct {
 // arrow is an Arrow block that was written.
 type arrow struct {
 	*content
+	damaged   bool
 	abandoned bool
 	named     bool      // by a HEAD, ever
 	left      time.Time // when a HEAD first named it no more
@@ -88,6 +91,7 @@ func newLaws(w *world) *laws {
 		uploads:   map[block.ID]*l0{},
 		blocks:    map[string]*arrow{},
 		registers: map[place]*register{},
+		blind:     map[place][]catalog.Gathering{},
 	}
 }
 
@@ -120,10 +124,12 @@ func (l *laws) newProfile(rng *rand.Rand, tenant profile.Tenant, now time.Time) 
 	return p
 }
 
-func (l *laws) profile(hash uint64) *sent {
+// triedAgain is told of a profile that is sent once more, and may be in the bucket already.
+func (l *laws) triedAgain(p *sent) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.profiles[hash]
+	l.counts.TriedAgain++
+	p.again = true
 }
 
 // uploaded is told of a pprof block that landed.
@@ -161,6 +167,23 @@ func (l *laws) acknowledged(key block.L0Key) {
 		return
 	}
 	u.acknowledged = true
+}
+
+// blockDamaged is told of an Arrow block that is not any more what was written.
+func (l *laws) blockDamaged(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.blocks[key].damaged = true
+}
+
+// quarantined is told of a block that a compactor calls damaged.
+func (l *laws) quarantined(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts.Quarantined++
+	if b := l.blocks[key]; b == nil || !b.damaged {
+		l.breakLocked("%s is called damaged, and is not", key)
+	}
 }
 
 func (l *laws) givenUp() {
@@ -270,6 +293,13 @@ func (l *laws) follow(now time.Time, at place, old, r *register) error {
 			return fmt.Errorf("source %s of %s was in %s and is in no live block", s.id, s.day, in)
 		}
 	}
+	for _, g := range r.Commits {
+		for _, out := range g.Out {
+			if b := l.blocks[out.Key(at.tenant, at.shard)]; b != nil && b.damaged {
+				l.blind[at] = append(l.blind[at], g)
+			}
+		}
+	}
 	for key := range old.live {
 		if b := l.blocks[key]; !r.live[key] && b.left.IsZero() {
 			b.left = now
@@ -336,21 +366,23 @@ func (l *laws) onceEach(at place, r *register) error {
 }
 
 // tally counts profiles, and finds those that are there twice, or with another value,
-// or were never sent by the tenant.
+// or were never sent by the tenant. What a client has tried again may be in two blocks, of
+// which queries count one, and is in one once.
 func (l *laws) tally(tenant profile.Tenant, all []*content) (map[uint64]bool, error) {
 	found := map[uint64]bool{}
 	for _, c := range all {
+		here := map[uint64]bool{}
 		for i, hash := range c.hashes {
 			p := l.profiles[hash]
 			switch {
 			case p == nil || p.tenant != tenant:
 				return nil, fmt.Errorf("there is a profile that %s has not sent", tenant)
-			case found[hash]:
+			case here[hash] || found[hash] && !p.again:
 				return nil, fmt.Errorf("profile %d counts twice", p.value)
 			case c.values != nil && c.values[i] != p.value:
 				return nil, fmt.Errorf("profile %d has the value %d", p.value, c.values[i])
 			}
-			found[hash] = true
+			found[hash], here[hash] = true, true
 		}
 	}
 	return found, nil
@@ -414,6 +446,10 @@ func (l *laws) final(v view) {
 			l.counts.TooLate++
 			continue
 		}
+		if !merged[u.key.ID] && l.lostSight(u) {
+			l.counts.Blind++
+			continue
+		}
 		if !merged[u.key.ID] {
 			l.breakLocked("in the end: %s, which landed at %s, is in no block (acknowledged: %v)", u.key, u.at.Format(time.TimeOnly), u.acknowledged)
 			return
@@ -426,7 +462,13 @@ func (l *laws) final(v view) {
 	}
 }
 
-// created is told of every object that was created, and damages some pprof blocks.
+// lostSight says whether no sweep could know that a pprof block was not gathered.
+func (l *laws) lostSight(u *l0) bool {
+	m := catalog.MinuteOf(u.key.Minute)
+	return slices.ContainsFunc(l.blind[place{u.key.Tenant, u.key.Shard}], func(g catalog.Gathering) bool { return m > g.From && m <= g.To })
+}
+
+// created is told of every object that was created, and damages some blocks.
 func (w *world) created(key string, data []byte) {
 	if k, err := block.ParseL0Key(key); err == nil {
 		w.laws.uploaded(w.now(), k, data)
@@ -437,6 +479,10 @@ func (w *world) created(key string, data []byte) {
 	}
 	if k, err := block.ParseArrowKey(key); err == nil && k.Class != block.ClassR4 {
 		w.laws.blockWritten(key, data)
+		if !w.calm && w.rng.Float64() < w.rot {
+			w.spoil(key, data)
+			w.laws.blockDamaged(key)
+		}
 	}
 }
 

@@ -11,6 +11,9 @@ import (
 )
 
 // mutations are guards that are removed one at a time, or with one that covers for it.
+//
+// Without the seal limit nothing is lost: it bounds what a sweep lists and HEAD remembers, and
+// that bound is the law that breaks.
 var mutations = [][]guard.Guard{
 	{guard.Sealed},
 	{guard.SealLimit},
@@ -21,7 +24,9 @@ var mutations = [][]guard.Guard{
 	{guard.Version},
 	{guard.Remember},
 	{guard.Gathered},
-	{guard.Unknown, guard.GatheredStay}, // what is not deleted can be read, unless it is damaged
+	{guard.Unknown},
+	{guard.Unknown, guard.GatheredStay},
+	{guard.Partly},
 	{guard.SweepBack},
 	{guard.Tied},
 	{guard.Expiry},

@@ -97,6 +97,9 @@ func (c *client) fetch(ctx context.Context, key string, parse func([]byte) (*con
 		return known, nil
 	}
 	found, err := parse(data)
+	if b := c.w.laws.blocks[key]; err != nil && b != nil && b.damaged {
+		return b.content, nil // a query leaves it out and says so: all that is missing is told
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}

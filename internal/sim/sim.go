@@ -99,9 +99,6 @@ func (w *world) live() {
 	for n := range w.readers {
 		w.process(w.over, fmt.Sprint("read", n), reading, (*client).read, nil)
 	}
-	if w.deletes {
-		w.process(w.over, "delete", deleting, (*client).deleteOld, nil)
-	}
 
 	begin := w.now()
 	w.drive(func() bool { return w.now().Sub(begin) >= w.length })

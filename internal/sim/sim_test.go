@@ -11,7 +11,7 @@ import (
 
 var (
 	seed = flag.Uint64("seed", 0, "run this seed alone, and tell its story")
-	runs = flag.Int("runs", 100, "how many runs the simulation makes")
+	runs = flag.Int("runs", 50, "how many runs the simulation makes")
 )
 
 // Runs make much garbage and keep little.
@@ -77,10 +77,13 @@ func (c *Counts) add(o Counts) {
 	c.Stragglers += o.Stragglers
 	c.GivenUp += o.GivenUp
 	c.TooLate += o.TooLate
+	c.TriedAgain += o.TriedAgain
+	c.Quarantined += o.Quarantined
+	c.Blind += o.Blind
 }
 
 func (c Counts) over(n int) Counts {
-	for _, field := range []*int{&c.Requests, &c.Uploads, &c.Commits, &c.Sweeps, &c.Merges, &c.Abandoned, &c.Reads, &c.Deletes, &c.Stragglers, &c.GivenUp, &c.TooLate} {
+	for _, field := range []*int{&c.Requests, &c.Uploads, &c.Commits, &c.Sweeps, &c.Merges, &c.Abandoned, &c.Reads, &c.Deletes, &c.Stragglers, &c.GivenUp, &c.TooLate, &c.TriedAgain, &c.Quarantined, &c.Blind} {
 		*field /= n
 	}
 	return c

@@ -39,7 +39,7 @@ type shape struct {
 // weather is what may befall requests, and how likely each is. Fields are named like the
 // fate that they are the chance of.
 type weather struct {
-	lost, answerLost, late, twice, slow, refused, crash, damage float64
+	lost, answerLost, late, twice, slow, refused, crash, damage, rot float64 // rot damages Arrow blocks, damage pprof blocks
 
 	slowest time.Duration // that a request may take
 	latest  time.Duration // that a write may land after its client has given up
@@ -101,7 +101,7 @@ func draw(seed uint64) (shape, weather) {
 		jobBytes:   int64(oneOf(0, 0, 1, 1500)),
 		tenants:    between(1, 2),
 		shards:     between(1, 2),
-		uploaders:  between(2, 3),
+		uploaders:  between(1, 2),
 		compactors: between(1, 4),
 		mergers:    between(1, 2),
 		readers:    1,
@@ -122,6 +122,7 @@ func draw(seed uint64) (shape, weather) {
 		refused:    0.03 * bad * oneOf(0, 1),
 		crash:      0.003 * bad * oneOf(0, 1, 2),
 		damage:     oneOf(0, 0, 0.05),
+		rot:        oneOf(0, 0, 0.04),
 		slowest:    30 * time.Second,
 		latest:     50 * time.Second,
 	}
