@@ -41,6 +41,7 @@ type Compactor struct {
 	known    map[shard]sourceLists    // sources of the blocks that sweeps ask for
 
 	tidied, audited intervals
+	claims          claims
 }
 
 // Config tunes a [Compactor]. The zero Config is good for production.
@@ -93,6 +94,14 @@ type Config struct {
 	// query that takes longer, or an answer from a snapshot that old, may miss it.
 	Grace time.Duration
 
+	// Claim is about how long RunDue lets other compactors know that this one looks after a shard, and
+	// how long it leaves a shard alone that another looks after; 0: not at all. Claims save
+	// work that would be in vain. They cost two requests a shard in that time, and
+	// a shard waits that long for another compactor when its own is killed.
+	Claim time.Duration
+	// Name tells this compactor from others, in claims. Default: a random one.
+	Name string
+
 	// TempDir is where outputs lie that are too large for memory. Default [os.TempDir].
 	TempDir string
 
@@ -123,7 +132,11 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Compactor {
 	if cfg.NewID == nil {
 		cfg.NewID = block.NewID
 	}
+	if cfg.Name == "" {
+		cfg.Name = block.NewID(time.Now()).String()
+	}
 	return &Compactor{
+		claims: claims{bkt: bkt, by: cfg.Name, last: max(0, cfg.Claim), own: map[shard]time.Time{}},
 		cat:    cat,
 		bkt:    bkt,
 		cfg:    cfg,
@@ -173,7 +186,7 @@ func (c *Compactor) RunDue(ctx context.Context) error {
 	upTo := lastEnded(now, c.cfg.Lag)
 	var all []*work
 	for _, s := range shards {
-		if !c.firstLook(s, upTo) {
+		if !c.firstLook(s, upTo) || !c.claims.take(ctx, s, now) {
 			continue
 		}
 		w := &work{shard: s, steps: c.compact(s, upTo, c.cfg.SweepEvery)}
@@ -183,7 +196,10 @@ func (c *Compactor) RunDue(ctx context.Context) error {
 		if c.audited.due(s, now, auditEvery) {
 			w.steps = append(w.steps, func(ctx context.Context) (bool, error) { return c.audit(ctx, s) })
 		}
-		w.failed = func() { c.forgetLook(s) }
+		w.failed = func() {
+			c.forgetLook(s)
+			c.claims.drop(ctx, s)
+		}
 		all = append(all, w)
 	}
 	return c.inTurns(ctx, all)

@@ -200,6 +200,7 @@ type compactCmd struct {
 	Every       time.Duration `default:"30s" help:"How often to look for work."`
 	MemoryBytes int64         `default:"536870912" help:"How much memory merging may take; with less, more and smaller blocks are written."`
 	Delete      bool          `help:"Delete what is of no use any more an hour after it was superseded, and what is past its tenant's retention, instead of leaving all deletion to the bucket's lifecycle."`
+	Claim       time.Duration `default:"3m" placeholder:"TIME" help:"How long to let other compactors know that this one looks after a shard, so that they leave it alone. It only saves work; 0: not at all."`
 	Lifecycle   string        `default:"auto" enum:"auto,play,off" help:"Delete by the rules of coldframe lifecycle: auto, where the bucket is a folder; play, in a bucket that has no rules of its own; off."`
 	HTTPAddress string        `default:":7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics and health are served."`
 
@@ -226,6 +227,7 @@ func (c *compactCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
+	cfg.Claim = c.Claim
 	p.addCompact(cfg)
 	p.addLifecycle(c.Lifecycle)
 	g.log.Info("compacting", "bucket", bkt.Name(), "metrics", "http://"+strings.Replace(p.server.Addr().String(), "[::]", "localhost", 1)+"/metrics")

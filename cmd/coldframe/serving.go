@@ -112,6 +112,7 @@ func (p *process) addPush(up *upload.Uploader) {
 func (p *process) addCompact(cfg compactor.Config) {
 	cfg.Observer = observeCompact(p.metrics, p.g.log)
 	c := compactor.New(p.cat, p.bkt, cfg)
+	p.closing = append(p.closing, func(ctx context.Context) error { c.Release(ctx); return nil })
 	p.roles.Go(func() error { c.Run(p.ctx); return nil })
 }
 
