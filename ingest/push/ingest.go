@@ -21,7 +21,8 @@ type ingestQuery struct {
 	labels      []profile.Label
 	from, until time.Time
 	spy         string
-	rate        int64  // samples a second
+	rate        int64 // samples a second
+	rateGiven   bool
 	units       string // of the text formats: samples, objects, bytes, goroutines, lock_samples, lock_nanoseconds
 	average     bool   // the values are a state, not a sum over the time
 	format      string
@@ -69,6 +70,7 @@ func parseIngestQuery(values url.Values, now time.Time) (q ingestQuery, err erro
 	}
 	q.rate = 100
 	if s := values.Get("sampleRate"); s != "" {
+		q.rateGiven = true
 		if q.rate, err = strconv.ParseInt(s, 10, 32); err != nil || q.rate < 0 {
 			return q, serve.Field("sampleRate", fmt.Errorf("%.40q: want samples a second: %w", s, profile.ErrInvalid))
 		}
@@ -156,13 +158,15 @@ func (q ingestQuery) profiles(body []byte, contentType string) ([]upload.Profile
 	switch format {
 	case "pprof":
 		profiles, err = q.fromPprof(body, contentType)
+	case "jfr":
+		profiles, err = q.fromJFR(body, contentType)
 	case string(folded.Groups), "folded", string(folded.Lines), string(folded.Trie), string(folded.Tree):
 		if format == "folded" {
 			format = string(folded.Groups)
 		}
 		profiles, err = q.fromFolded(folded.Format(format), body)
 	default:
-		return nil, serve.Field("format", fmt.Errorf("%.40q: want pprof, groups, lines, trie or tree: %w", format, profile.ErrInvalid))
+		return nil, serve.Field("format", fmt.Errorf("%.40q: want pprof, jfr, groups, lines, trie or tree: %w", format, profile.ErrInvalid))
 	}
 	return profiles, err
 }

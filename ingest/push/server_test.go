@@ -27,7 +27,7 @@ type server struct {
 	bkt bucket.Bucket
 }
 
-func serveOn(t *testing.T, bkt bucket.Bucket, cfg push.Config, up upload.Config) *server {
+func serveOn(t testing.TB, bkt bucket.Bucket, cfg push.Config, up upload.Config) *server {
 	t.Helper()
 	up.Agent = "test"
 	u, err := upload.New(bkt, up)
@@ -42,7 +42,7 @@ func serveOn(t *testing.T, bkt bucket.Bucket, cfg push.Config, up upload.Config)
 	return serveWith(t, bkt, push.New(u, cfg))
 }
 
-func serveWith(t *testing.T, bkt bucket.Bucket, rc *push.Receiver) *server {
+func serveWith(t testing.TB, bkt bucket.Bucket, rc *push.Receiver) *server {
 	t.Helper()
 	mux := http.NewServeMux()
 	rc.Routes(mux.Handle)

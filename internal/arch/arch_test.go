@@ -65,8 +65,8 @@ var doors = map[string][]string{
 	"github.com/ulikunitz/xz":                        {"agent/symbols"},
 	"github.com/prometheus/prometheus/model/relabel": {"agent", "ingest/scrape"},
 	"k8s.io/":                          {"agent/kubernetes"},
-	"github.com/grafana/pyroscope/api": {"query", "ingest/push", "ingest/push/jfr"},
-	"github.com/grafana/jfr-parser":    {"ingest/push/jfr"},
+	"github.com/grafana/pyroscope/api": {"query", "ingest/push"},
+	"github.com/grafana/jfr-parser":    {}, // what ours is compared with in tests
 	"github.com/hashicorp/memberlist":  {"query/cluster"},
 	"github.com/bufbuild/protocompile": {}, // generates api; in no product
 }
