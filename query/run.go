@@ -16,6 +16,7 @@ import (
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
 )
 
 // run is one query while it is answered, or one side of a comparison.
@@ -42,11 +43,14 @@ type ledger struct {
 	gone     bool            // an object that was live is not there
 	spent    Stats           // by other processes
 	alone    bool            // no other process is asked to help
+
+	access *serve.Access // what who asks may see; nil: everything of the tenant
 }
 
-// newRun starts a run.
-func (q *Querier) newRun(req Request) *run {
-	l := &ledger{Querier: q, objects: map[string]bool{}, lost: map[string]bool{}}
+// newRun starts a run, which sees what its context may see.
+func (q *Querier) newRun(ctx context.Context, req Request) *run {
+	access := serve.AccessOf(ctx)
+	l := &ledger{Querier: q, access: access, objects: map[string]bool{}, lost: map[string]bool{}}
 	type taken struct {
 		snap *catalog.Snapshot
 		err  error
@@ -62,12 +66,14 @@ func (q *Querier) newRun(req Request) *run {
 		})
 		return t.snap, t.err
 	}
+	req.Selector = access.Restrict(req.Selector)
 	return &run{ledger: l, req: req}
 }
 
 // base is the run of what r is compared with.
 func (r *run) base(req Request) *run {
 	req.Tenant, req.Strict, req.Fresh = r.req.Tenant, r.req.Strict, r.req.Fresh
+	req.Selector = r.access.Restrict(req.Selector)
 	return &run{ledger: r.ledger, req: req}
 }
 
@@ -80,11 +86,11 @@ func (q *Querier) answer(ctx context.Context, what string, req Request, f func(c
 	ctx, cancel := context.WithTimeout(ctx, q.cfg.Timeout)
 	defer cancel()
 	ctx, account := q.openAccount(ctx)
-	r := q.newRun(req)
+	r := q.newRun(ctx, req)
 	err := f(ctx, r)
 	if err == nil && r.gone {
 		req.Fresh = true
-		r = q.newRun(req)
+		r = q.newRun(ctx, req)
 		err = f(ctx, r)
 	}
 	stats := r.stats()

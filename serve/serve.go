@@ -23,21 +23,27 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/coldframe/coldframe/profile"
 )
 
 // Config is how a Server listens. Zero fields mean the defaults named here.
 type Config struct {
 	Address      string               // host:port; ":7070"
 	MaxBodyBytes int64                // of one request after which it is refused with 413; 64 MiB. Of streams each message is bounded, by its handler
+	Gate         *Gate                // who may come in; nil: everybody
+	WebConfig    string               // a file of TLS, client certificates and basic authentication, in the form of Prometheus' exporter-toolkit; "": none
 	DrainTimeout time.Duration        // how long a stop waits for requests in flight; 20 s
 	Metrics      *prometheus.Registry // what /metrics shows; nil: no such route
 	Logger       *slog.Logger         // nil: silence
 }
 
-// Server answers HTTP/1.1 and unencrypted HTTP/2 on one port.
+// Server answers HTTP/1.1 and HTTP/2 on one port, without TLS or with it.
 type Server struct {
 	cfg      Config
 	mux      *http.ServeMux
+	open     *http.ServeMux // patterns of routes that ask for no token
 	listener net.Listener
 	ready    atomic.Pointer[func() error]
 	origins  []string
@@ -58,21 +64,25 @@ func New(cfg Config) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
-	if cfg.Metrics != nil {
-		s.mux.Handle("GET /metrics", promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	if cfg.Gate == nil {
+		cfg.Gate = &Gate{}
 	}
-	s.mux.HandleFunc("GET /-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "healthy") })
-	s.mux.HandleFunc("GET /-/ready", s.serveReady)
-	s.mux.HandleFunc("/debug/pprof/", pprof.Index)
-	s.mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	s.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	s.mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	s.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), open: http.NewServeMux()}
+	if cfg.Metrics != nil {
+		s.Handle("GET /metrics", needs(Operate, promhttp.HandlerFor(cfg.Metrics, promhttp.HandlerOpts{EnableOpenMetrics: true})))
+	}
+	s.HandleOpen("GET /-/healthy", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "healthy") }))
+	s.HandleOpen("GET /-/ready", http.HandlerFunc(s.serveReady))
+	for path, h := range map[string]http.HandlerFunc{
+		"": pprof.Index, "cmdline": pprof.Cmdline, "profile": pprof.Profile, "symbol": pprof.Symbol, "trace": pprof.Trace,
+	} {
+		s.Handle("/debug/pprof/"+path, needs(Operate, h))
+	}
 	return s
 }
 
-// Handle adds a route, as [http.ServeMux.Handle] does.
+// Handle adds a route, as [http.ServeMux.Handle] does. With tokens in use it is for their
+// bearers; for what, the handler finds out by [Tenant] or [WriteTenant].
 func (s *Server) Handle(pattern string, h http.Handler) { s.mux.Handle(pattern, h) }
 
 // AllowOrigins lets web pages from elsewhere call, as of https://parca.example; "*" means
@@ -81,7 +91,19 @@ func (s *Server) AllowOrigins(origins ...string) { s.origins = origins }
 
 // Handler is what the server answers requests with, for who has a listener of another kind.
 func (s *Server) Handler() http.Handler {
-	return allowOrigins(s.origins, acceptWebText(s.guard(s.route())))
+	return allowOrigins(s.origins, acceptWebText(s.guard(s.cfg.Gate.admit(s.route(), s.isOpen))))
+}
+
+// HandleOpen adds a route for which no token is needed: it shows nothing of a tenant, or
+// proves by other means who asks.
+func (s *Server) HandleOpen(pattern string, h http.Handler) {
+	s.mux.Handle(pattern, h)
+	s.open.Handle(pattern, h)
+}
+
+func (s *Server) isOpen(r *http.Request) bool {
+	_, pattern := s.open.Handler(r)
+	return pattern != ""
 }
 
 // SetReady makes /-/ready ask check. Until then the server is not ready.
@@ -125,6 +147,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true) // behind TLS
 	protocols.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
 		Handler:           s.Handler(),
@@ -134,7 +157,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- srv.Serve(s.listener) }()
+	go func() { stopped <- s.serve(srv) }()
 	select {
 	case err := <-stopped:
 		return fmt.Errorf("serving %s: %w", s.cfg.Address, err)
@@ -146,6 +169,22 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("stopping the listener on %s: %w", s.cfg.Address, err)
 	}
 	return srv.Close()
+}
+
+// serve answers on the listener, behind TLS and basic authentication if a file says so.
+func (s *Server) serve(srv *http.Server) error {
+	if s.cfg.WebConfig == "" {
+		return srv.Serve(s.listener)
+	}
+	return web.Serve(s.listener, srv, &web.FlagConfig{WebConfigFile: &s.cfg.WebConfig}, s.cfg.Logger)
+}
+
+// CheckWebConfig checks a file for Config.WebConfig, and the certificates that it names.
+func CheckWebConfig(file string) error {
+	if err := web.Validate(file); err != nil {
+		return fmt.Errorf("%s: %w: %w", file, err, profile.ErrInvalid)
+	}
+	return nil
 }
 
 // route is the mux, in which a procedure below /api is the procedure itself.

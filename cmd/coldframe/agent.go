@@ -51,6 +51,7 @@ type agentCmd struct {
 	HTTPAddress string `default:"127.0.0.1:7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics, health and what is known of processes are served."`
 	Preflight   bool   `help:"Say what this machine has of what profiling needs, and exit."`
 
+	webFlags
 	bucketFlag
 }
 
@@ -72,7 +73,7 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 			return err
 		}
 	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	p, err := g.start(ctx, c.HTTPAddress, c.webFlags, bkt)
 	if err != nil {
 		return err
 	}

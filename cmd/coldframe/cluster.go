@@ -92,7 +92,8 @@ func (p *process) addCluster(c *clusterFlags, cfg *query.Config) (admit func(*qu
 	p.roles.Go(func() error { return members.Run(p.ctx) })
 	p.serveMembers(members.Members)
 	p.g.log.Info("member of a cluster", "name", config.Name, "gossip", members.GossipAddress(), "join", strings.Join(config.Join, ","))
-	return func(q *query.Querier) { p.server.Handle("POST "+cluster.Path, members.Handler(q)) }, nil
+	// Who may ask is settled by the cluster's key.
+	return func(q *query.Querier) { p.server.HandleOpen("POST "+cluster.Path, members.Handler(q)) }, nil
 }
 
 // serveMembers tells who shares queries with this process.

@@ -55,7 +55,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	p, err := g.start(ctx, c.HTTPAddress, webFlags{}, bkt)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	p.addPush(up)
+	p.addPush(up, new(limits))
 	q, err := p.addQuery(c.queryFlags, &clusterFlags{})
 	if err != nil {
 		return errors.Join(err, p.close())
@@ -204,6 +204,7 @@ type compactCmd struct {
 	Lifecycle   string        `default:"auto" enum:"auto,play,off" help:"Delete by the rules of coldframe lifecycle: auto, where the bucket is a folder; play, in a bucket that has no rules of its own; off."`
 	HTTPAddress string        `default:":7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics and health are served."`
 
+	webFlags
 	bucketFlag
 }
 
@@ -223,7 +224,7 @@ func (c *compactCmd) Run(ctx context.Context, g *globals) error {
 	if c.Once {
 		return g.compactOnce(ctx, bkt, cfg)
 	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	p, err := g.start(ctx, c.HTTPAddress, c.webFlags, bkt)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
-	"github.com/coldframe/coldframe/serve"
 )
 
 type getCmd struct {
@@ -157,6 +156,9 @@ func (c *getCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
+	if err := c.authorize(g); err != nil {
+		return err
+	}
 	client, base, err := c.client(ctx, g)
 	if err != nil {
 		return err
@@ -233,7 +235,7 @@ func do(ctx context.Context, g *globals, client *http.Client, method, rawURL str
 	if err != nil {
 		return nil, usage(fmt.Errorf("--server: %w", err))
 	}
-	req.Header.Set(serve.TenantHeader, string(g.tenant))
+	g.identify(req.Header)
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err

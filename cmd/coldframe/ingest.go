@@ -20,6 +20,8 @@ type ingestCmd struct {
 	ExternalLabel map[string]string `placeholder:"NAME=VALUE" help:"Label of every scraped series that has none of that name. May be repeated."`
 	MaxTargets    int               `default:"100000" help:"How many targets may be scraped, each profile of an address counted."`
 
+	webFlags
+	limitsFlag
 	bucketFlag
 }
 
@@ -47,7 +49,7 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	p, err := g.start(ctx, c.HTTPAddress, c.webFlags, bkt)
 	if err != nil {
 		return err
 	}
@@ -55,13 +57,17 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
+	limits, err := p.addLimits(c.limitsFlag)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
 	up, err := p.addUpload(upload.Config{
-		Agent: agentID("ingest"), Window: c.Window, Shards: shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, MaxAge: maxAgeOf(ctx, p.cat),
+		Agent: agentID("ingest"), Window: c.Window, Shards: shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, MaxAge: limits.age(maxAgeOf(ctx, p.cat)),
 	})
 	if err != nil {
 		return err
 	}
-	p.addPush(up)
+	p.addPush(up, limits)
 	if err := p.addScrape(up, scraping{file: c.ConfigPath, config: cfg, external: c.ExternalLabel, maxTargets: c.MaxTargets}); err != nil {
 		return errors.Join(err, p.close())
 	}

@@ -62,6 +62,7 @@ type globals struct {
 	Version   kong.VersionFlag `help:"Print the version and exit."`
 
 	tenant profile.Tenant
+	token  string // by which servers know a client, "" for none
 	log    *slog.Logger
 	out    io.Writer // standard output
 	err    io.Writer // standard error

@@ -75,6 +75,7 @@ func probe(ctx context.Context, g *globals, bkt bucket.Bucket) error {
 type place struct {
 	bucketFlag
 	Server string `placeholder:"URL" help:"Ask this coldframe server instead of the bucket."`
+	tokenFlag
 }
 
 // Validate is called by kong.

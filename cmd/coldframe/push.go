@@ -36,6 +36,9 @@ func (c *pushCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return usage(fmt.Errorf("--label: %w", err))
 	}
+	if err := c.authorize(g); err != nil {
+		return err
+	}
 	push, finish, err := c.sender(ctx, g, labels)
 	if err != nil {
 		return err

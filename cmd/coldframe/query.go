@@ -50,16 +50,20 @@ type queryCmd struct {
 	queryFlags
 	apiFlags
 	clusterFlags
+	webFlags
 	bucketFlag
 }
 
 // Run is the command.
 func (c *queryCmd) Run(ctx context.Context, g *globals) error {
+	if c.TokensFile != "" && !c.alone() && c.ClusterKeyFile == "" {
+		return usage(errors.New("--tokens-file in a cluster needs --cluster-key-file: members ask each other about every tenant"))
+	}
 	bkt, err := c.open(ctx, g)
 	if err != nil {
 		return err
 	}
-	p, err := g.start(ctx, c.HTTPAddress, bkt)
+	p, err := g.start(ctx, c.HTTPAddress, c.webFlags, bkt)
 	if err != nil {
 		return err
 	}

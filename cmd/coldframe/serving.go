@@ -36,15 +36,22 @@ type process struct {
 
 // start takes the port first: of two processes with one port the second says so
 // before it has done anything. bkt may be nil for a role that keeps nothing in a bucket.
-func (g *globals) start(ctx context.Context, address string, bkt bucket.Bucket) (*process, error) {
+func (g *globals) start(ctx context.Context, address string, web webFlags, bkt bucket.Bucket) (*process, error) {
+	gate, err := web.gate()
+	if err != nil {
+		return nil, err
+	}
 	p := &process{g: g, metrics: newRegistry(), index: http.HandlerFunc(serveIndex)}
 	p.roles, p.ctx = errgroup.WithContext(ctx)
 	if bkt != nil {
 		p.bkt = measureBucket(p.metrics, bkt)
 		p.cat = catalog.New(p.bkt, catalog.Config{})
 	}
-	p.server = serve.New(serve.Config{Address: address, Metrics: p.metrics, Logger: g.log})
-	p.server.Handle("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.index.ServeHTTP(w, r) }))
+	p.server = serve.New(serve.Config{Address: address, Gate: gate, WebConfig: web.WebConfigFile, Metrics: p.metrics, Logger: g.log})
+	p.server.HandleOpen("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.index.ServeHTTP(w, r) }))
+	if web.TokensFile != "" {
+		p.follow("tokens", web.TokensFile, func(text []byte) error { return loadTokens(gate, web.TokensFile, text) })
+	}
 	return p, p.server.Listen(ctx)
 }
 
@@ -86,8 +93,8 @@ func (p *process) addQuery(f queryFlags, c *clusterFlags) (*query.Querier, error
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
 	p.index = ui.Handler()
-	p.server.Handle("GET /assets/", p.index)
-	p.server.Handle("GET /licenses.txt", p.index)
+	p.server.HandleOpen("GET /assets/", p.index)
+	p.server.HandleOpen("GET /licenses.txt", p.index)
 	admit(q)
 	return q, nil
 }
@@ -104,8 +111,8 @@ func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
 }
 
 // addPush adds the endpoints that clients push to.
-func (p *process) addPush(up *upload.Uploader) {
-	push.New(up, push.Config{Observer: observePush(p.metrics)}).Routes(p.server.Handle)
+func (p *process) addPush(up *upload.Uploader, limits *limits) {
+	push.New(up, push.Config{Limits: limits.of, Observer: observePush(p.metrics)}).Routes(p.server.Handle)
 }
 
 // addCompact compacts until the end.

@@ -41,7 +41,7 @@ func (rc *Receiver) receive(protocol string, next http.Handler) http.Handler {
 		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 			c.address = host
 		}
-		c.tenant, c.err = serve.Tenant(r)
+		c.tenant, c.err = serve.WriteTenant(r)
 		body := &meteredBody{ReadCloser: r.Body, account: &rc.inFlight}
 		defer body.release()
 		r = r.WithContext(context.WithValue(r.Context(), clientKey{}, c))

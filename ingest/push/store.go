@@ -38,6 +38,14 @@ func (rc *Receiver) commit(ctx context.Context, c client, profiles []upload.Prof
 	if c.err != nil {
 		return c.err
 	}
+	access := serve.AccessOf(ctx)
+	for i := range profiles {
+		labels, err := access.Force(profiles[i].Labels)
+		if err != nil {
+			return fmt.Errorf("with the labels of the token: %w", err)
+		}
+		profiles[i].Labels = labels
+	}
 	if err := rc.accounts.check(c.tenant, rc.cfg.Limits(c.tenant), profiles, size); err != nil {
 		return err
 	}
