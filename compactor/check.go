@@ -233,6 +233,9 @@ func (k *checking) block(ctx context.Context, m block.Meta) error {
 	k.mu.Lock()
 	k.Blocks++
 	k.Bytes += m.Size
+	if m.R4 != nil {
+		k.Bytes += m.R4.Size
+	}
 	k.c.cfg.Observer.checking(k.before, k.Checked)
 	k.mu.Unlock()
 	if opened == nil {

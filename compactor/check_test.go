@@ -15,7 +15,7 @@ import (
 // compacted is a fleet with a few blocks in shard 0, some of them in arch parts.
 func compacted(t *testing.T) *fleet {
 	f := newFleet(t)
-	c := New(catalog.New(f.mem, catalog.Config{MaxHeadBytes: 5 << 10}), f.mem, Config{})
+	c := New(catalog.New(f.mem, catalog.Config{MaxHeadBytes: 7 << 10}), f.mem, Config{})
 	for range 12 {
 		f.upload(0, f.now(), f.now().Add(-24*time.Hour))
 		f.advance(2 * time.Minute)
@@ -53,6 +53,14 @@ func TestCheckFinds(t *testing.T) {
 	newest := func(f *fleet) string {
 		live := f.head(0).Live
 		return live[len(live)-1].Key(tenant, 0)
+	}
+	rollups := func(f *fleet) string {
+		for _, m := range f.head(0).Live {
+			if m.R4 != nil {
+				return m.RollupKey(tenant, 0)
+			}
+		}
+		return ""
 	}
 	tests := []struct {
 		name    string
@@ -100,6 +108,16 @@ func TestCheckFinds(t *testing.T) {
 				t.Fatal(err)
 			}
 			return "corrupt " + newest(f) + ": "
+		}, 1},
+		{"rollups that are gone", func(t *testing.T, f *fleet) string {
+			if err := f.mem.Delete(t.Context(), rollups(f)); err != nil {
+				t.Fatal(err)
+			}
+			return "missing " + rollups(f)
+		}, 1},
+		{"rollups with a bit turned", func(_ *testing.T, f *fleet) string {
+			f.flip(rollups(f), 400)
+			return "corrupt " + rollups(f) + ": "
 		}, 1},
 		{"sources that count twice", func(t *testing.T, f *fleet) string {
 			live := f.head(0).Live

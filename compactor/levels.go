@@ -8,6 +8,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/catalog"
 )
 
@@ -16,6 +17,29 @@ import (
 // windowOf is the time that a block of each level stands for. Windows begin at midnight,
 // UTC, and a block belongs to the one in which its first profile lies.
 var windowOf = [...]time.Duration{block.L2: 15 * time.Minute, block.L3: 3 * time.Hour, block.L4: 24 * time.Hour}
+
+// rollupsOf are the sums that a block of each level holds beside its rows, for queries of a long
+// time. The longer the time a block stands for, the longer the windows that are asked for; of single
+// instances nobody asks for quarters of an hour that are long ago.
+var rollupsOf = [...][]arrowblock.Rollup{
+	block.L2: {
+		{Axis: arrowblock.BySeries, Window: 15 * time.Minute},
+		{Axis: arrowblock.ByService, Window: 15 * time.Minute},
+	},
+	block.L3: {
+		{Axis: arrowblock.BySeries, Window: time.Hour},
+		{Axis: arrowblock.ByService, Window: 15 * time.Minute},
+		{Axis: arrowblock.ByService, Window: time.Hour},
+		{Axis: arrowblock.ByService, Window: 3 * time.Hour},
+	},
+	block.L4: {
+		{Axis: arrowblock.BySeries, Window: time.Hour},
+		{Axis: arrowblock.BySeries, Window: 24 * time.Hour},
+		{Axis: arrowblock.ByService, Window: 15 * time.Minute},
+		{Axis: arrowblock.ByService, Window: time.Hour},
+		{Axis: arrowblock.ByService, Window: 24 * time.Hour},
+	},
+}
 
 const (
 	// dayCloses is how long after its end a day is closed: what is then still uploaded of

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/block/arrowblock"
-	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/catalog"
 )
 
@@ -216,27 +215,21 @@ func (m *merger) cut(ctx context.Context) error {
 func (m *merger) write(ctx context.Context, day block.Day) (err error) {
 	b := m.days[day]
 	delete(m.days, day)
-	s := spool{dir: m.c.cfg.TempDir, limit: int(m.mostBytes / 8)}
-	defer func() { err = errors.Join(err, s.close()) }()
-	meta, err := b.Finish(&s)
-	if err != nil {
-		return fmt.Errorf("write a block of %s: %w", day, err)
-	}
 	now, err := m.c.bkt.Now(ctx)
 	if err != nil {
 		return err
 	}
-	meta.ID, meta.Level = m.c.cfg.NewID(now), levelOf(day, now)
-	content, err := s.reader()
+	o := newOutput(levelOf(day, now), m.c.cfg.TempDir, m.mostBytes/8)
+	defer func() { err = errors.Join(err, o.close()) }()
+	meta, err := b.FinishTo(o.to())
 	if err != nil {
-		return err
+		return fmt.Errorf("write a block of %s: %w", day, err)
 	}
-	// Nobody else makes this ID: what exists is what an earlier attempt has put there.
-	if err := m.c.bkt.Create(ctx, meta.Key(m.shard.tenant, m.shard.Shard), content, s.size); err != nil && !errors.Is(err, bucket.ErrExist) {
+	if err := m.c.put(ctx, m.shard, o, &meta); err != nil {
 		return err
 	}
 	m.out = append(m.out, meta)
 	m.job.Blocks++
-	m.job.BytesOut += s.size
+	m.job.BytesOut += o.bytes()
 	return nil
 }

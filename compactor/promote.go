@@ -72,7 +72,7 @@ func (c *Compactor) replace(ctx context.Context, s shard, p merge) error {
 // wholeBytes is how large a block may be that is read with a single request.
 const wholeBytes = 4 << 20
 
-// mergeBlocks writes the merged block into the bucket.
+// mergeBlocks writes the merged block into the bucket, and its rollups.
 func (c *Compactor) mergeBlocks(ctx context.Context, s shard, p merge, job *Job) (out block.Meta, err error) {
 	share := c.cfg.MemoryBytes / int64(c.cfg.Jobs)
 	blocks := make([]*arrowblock.Block, len(p.in))
@@ -90,26 +90,16 @@ func (c *Compactor) mergeBlocks(ctx context.Context, s shard, p merge, job *Job)
 	if err := g.Wait(); err != nil {
 		return out, err
 	}
-	spool := spool{dir: c.cfg.TempDir, limit: int(share / 8)}
-	defer func() { err = errors.Join(err, spool.close()) }()
-	out, repeated, err := arrowblock.MergeBlocks(ctx, arrowblock.Output{Block: &spool}, blocks...)
+	o := newOutput(p.level, c.cfg.TempDir, share/8)
+	defer func() { err = errors.Join(err, o.close()) }()
+	out, repeated, err := arrowblock.MergeBlocks(ctx, o.to(), blocks...)
 	if err != nil {
 		return out, err
 	}
-	now, err := c.bkt.Now(ctx)
-	if err != nil {
+	if err := c.put(ctx, s, o, &out); err != nil {
 		return out, err
 	}
-	out.ID, out.Level = c.cfg.NewID(now), p.level
-	content, err := spool.reader()
-	if err != nil {
-		return out, err
-	}
-	// Nobody else makes this ID: what exists is what an earlier attempt has put there.
-	if err := c.bkt.Create(ctx, out.Key(s.tenant, s.Shard), content, spool.size); err != nil && !errors.Is(err, bucket.ErrExist) {
-		return out, err
-	}
-	job.Blocks, job.BytesOut = 1, spool.size
+	job.Blocks, job.BytesOut = 1, o.bytes()
 	job.Profiles, job.Repeated = int(out.Profiles), int(repeated)
 	return out, nil
 }
