@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -71,17 +72,24 @@ type python struct {
 }
 
 // pythonCode is a copy of a code object. It is made again now and then, for the object may
-// be freed and another take its place.
+// be freed and another take its place: what modules run once when they are imported, within
+// milliseconds. So a copy is believed for as long again as it has proved true.
 type pythonCode struct {
 	function, file string
 	first          int
 	lines          []byte
+	head           codeHead
 	read           time.Time
+	ttl            time.Duration
 }
 
+// codeHead tells two code objects apart that were at one address: what they point to.
+type codeHead struct{ function, file, lines, first uint64 }
+
 const (
-	codeTTL  = 10 * time.Second
-	maxCodes = 1 << 14
+	leastCodeTTL = 50 * time.Millisecond
+	mostCodeTTL  = 10 * time.Second
+	maxCodes     = 1 << 14
 )
 
 // newPython finds the layout of the CPython that a process has mapped at bias.
@@ -139,8 +147,8 @@ func readProcess(pid uint32, addr uint64, b []byte) error {
 // frame names one frame of the interpreter.
 func (p *python) frame(f bpf.PythonFrame) (symbols.Frame, bool) {
 	c := p.codes[f.Code]
-	if c == nil || time.Since(c.read) > codeTTL {
-		fresh, err := p.readCode(f.Code)
+	if c == nil || time.Since(c.read) > c.ttl {
+		fresh, err := p.readCode(f.Code, c)
 		if err != nil && c == nil {
 			return symbols.Frame{}, false
 		}
@@ -164,7 +172,8 @@ func (p *python) frame(f bpf.PythonFrame) (symbols.Frame, bool) {
 	return symbols.Frame{Function: c.function, System: c.function, File: c.file, Line: line, StartLine: c.first}, true
 }
 
-func (p *python) readCode(at uint64) (*pythonCode, error) {
+// readCode reads the code object at an address, of which last is an earlier copy or nil.
+func (p *python) readCode(at uint64, last *pythonCode) (*pythonCode, error) {
 	// All fields that are read lie in the object's first bytes.
 	b := make([]byte, 160)
 	if err := readProcess(p.pid, at, b); err != nil {
@@ -176,11 +185,16 @@ func (p *python) readCode(at uint64) (*pythonCode, error) {
 		}
 		return binary.LittleEndian.Uint64(b[off:])
 	}
-	c := &pythonCode{first: int(int32(word(p.layout.firstLine))), read: time.Now()}
+	head := codeHead{word(p.layout.name), word(p.layout.filename), word(p.layout.lines), word(p.layout.firstLine) & math.MaxUint32}
+	if last != nil && last.head == head {
+		last.read, last.ttl = time.Now(), min(2*last.ttl, mostCodeTTL)
+		return last, nil
+	}
+	c := &pythonCode{first: int(int32(head.first)), head: head, read: time.Now(), ttl: leastCodeTTL}
 	var errs [3]error
-	c.function, errs[0] = p.text(word(p.layout.name))
-	c.file, errs[1] = p.text(word(p.layout.filename))
-	c.lines, errs[2] = p.bytes(word(p.layout.lines))
+	c.function, errs[0] = p.text(head.function)
+	c.file, errs[1] = p.text(head.file)
+	c.lines, errs[2] = p.bytes(head.lines)
 	return c, errors.Join(errs[:]...)
 }
 
