@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -41,6 +42,12 @@ type agentCmd struct {
 	Kubeconfig                         string `placeholder:"FILE" help:"How the API server is reached from outside a cluster."`
 	MetadataContainerRuntimeSocketPath string `placeholder:"PATH" help:"The container runtime's CRI socket, where it is not in one of the usual places."`
 
+	RemoteStoreAddress            string            `placeholder:"HOST:PORT" help:"Send profiles to this server, coldframe's or Parca's, beside the bucket or instead of it."`
+	RemoteStoreBearerTokenFile    string            `placeholder:"FILE" help:"Token for it, read again for each request."`
+	RemoteStoreInsecure           bool              `help:"Reach it without TLS."`
+	RemoteStoreInsecureSkipVerify bool              `help:"Do not check its certificate."`
+	RemoteStoreGRPCHeaders        map[string]string `name:"remote-store-grpc-headers" mapsep:";" placeholder:"NAME=VALUE;…" help:"Headers of each request, as X-Scope-OrgID."`
+
 	LocalStoreDirectory string        `placeholder:"DIR" help:"Keep profiles as plain pprof files here, beside the bucket or instead of it."`
 	Window              time.Duration `default:"60s" help:"How long profiles are gathered into one block. Shorter: seen earlier, and more requests to pay for."`
 	Shards              int           `default:"1" help:"How many shards the tenant has; all that ingest must agree. One for about 300 hosts."`
@@ -64,8 +71,8 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	if c.BucketConfig == "" && c.LocalStoreDirectory == "" {
-		return usage(errors.New("where to? give --bucket-config FILE or --local-store-directory DIR"))
+	if c.BucketConfig == "" && c.LocalStoreDirectory == "" && c.RemoteStoreAddress == "" {
+		return usage(errors.New("where to? give --bucket-config FILE, --remote-store-address HOST:PORT or --local-store-directory DIR"))
 	}
 	var bkt bucket.Bucket
 	if c.BucketConfig != "" {
@@ -80,6 +87,13 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 	var to sinks
 	if c.LocalStoreDirectory != "" {
 		to = append(to, agent.Directory(c.LocalStoreDirectory))
+	}
+	if c.RemoteStoreAddress != "" {
+		remote, err := p.addRemote(c)
+		if err != nil {
+			return errors.Join(err, p.close())
+		}
+		to = append(to, remote)
 	}
 	if bkt != nil {
 		up, err := p.addUpload(upload.Config{
@@ -138,6 +152,24 @@ func (c *agentCmd) config() (agent.Config, error) {
 		}
 	}
 	return cfg, nil
+}
+
+// addRemote makes the way to a server, which is flushed at the end.
+func (p *process) addRemote(c *agentCmd) (*agent.Remote, error) {
+	header := http.Header{"X-Scope-Orgid": {string(p.g.tenant)}}
+	for name, value := range c.RemoteStoreGRPCHeaders {
+		header.Set(name, value)
+	}
+	remote, err := agent.NewRemote(agent.RemoteConfig{
+		Address: c.RemoteStoreAddress, Plaintext: c.RemoteStoreInsecure, TokenFile: c.RemoteStoreBearerTokenFile, Header: header,
+		TLS:        &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.RemoteStoreInsecureSkipVerify}, //nolint:gosec // who asks for it by name gets it
+		QueueBytes: c.MemoryBytes, Observer: observeRemote(p.metrics, p.g.log),
+	})
+	if err != nil {
+		return nil, usage(fmt.Errorf("--remote-store-address: %w", err))
+	}
+	p.closing = append(p.closing, remote.Close)
+	return remote, nil
 }
 
 // addKubernetes has pods named, where there is somebody to ask.

@@ -54,6 +54,24 @@ func main() {
 }
 `
 
+const pythonRatio = `
+def spin(n):
+    x = n
+    for i in range(n):
+        x = (x * 3 + i) & 0xffff
+    return x
+
+def heavy():
+    return spin(30000)
+
+def light():
+    return spin(10000)
+
+while True:
+    heavy()
+    light()
+`
+
 // The whole way: a machine is profiled into a bucket, and the bucket names the functions
 // that burn its CPU, in their shares. What was not written yet is by a clean stop.
 func TestAgentFolder(t *testing.T) {
@@ -79,13 +97,20 @@ func agentEndToEnd(t *testing.T, reader, writer string) {
 	build(t, "gcc", "-O2", "-o", c, "../../bpf/testdata/ratio.c")
 	build(t, "go", "build", "-o", golang, write(t, dir, "ratio.go", []byte(goRatio)))
 	config := write(t, dir, "agent.yaml", []byte("relabel_configs: [{target_label: seen, replacement: first}]\n"))
-	burn(t, c)
-	burn(t, golang)
+	burn(t, "c", c)
+	burn(t, "go", golang)
+	burn(t, "python", "python3", write(t, dir, "ratio.py", []byte(pythonRatio)))
+
+	// Beside the bucket, a server takes everything too.
+	server, remote := freeAddress(t), folder(t)
+	ingest := spawn(t, "ingest", "--bucket-config", remote, "--http-address", server)
+	ingest.ready(t, "http://"+server)
 
 	address, local := freeAddress(t), filepath.Join(dir, "local")
 	a := spawn(t, "agent", "--bucket-config", writer, "--http-address", address, "--node", "e2e",
 		"--profiling-cpu-sampling-frequency", "199", "--profiling-duration", "2s", "--window", "1h",
-		"--metadata-external-labels", "env=test;run=1", "--config-path", config, "--local-store-directory", local)
+		"--metadata-external-labels", "env=test;run=1", "--config-path", config, "--local-store-directory", local,
+		"--include-env-var", "CF_E2E", "--remote-store-address", server, "--remote-store-insecure")
 	url := "http://" + address
 	a.ready(t, url)
 	time.Sleep(6 * time.Second)
@@ -100,14 +125,16 @@ func agentEndToEnd(t *testing.T, reader, writer string) {
 		t.Fatalf("the agent did not stop cleanly: %v\n%s", err, a.stderr)
 	}
 
-	for comm, prefix := range map[string]string{"cfe2e_c": "", "cfe2e_go": "main."} {
-		selector := `{comm="` + comm + `", node="e2e", env="test", run="1"}`
+	for language, prefix := range map[string]string{"c": "", "go": "main.", "python": ""} {
+		selector := `{cf_e2e="` + language + `", node="e2e", env="test", run="1"}`
+		t.Log(language)
 		checkShares(t, get(t, reader, "--type", "process_cpu/samples", selector), prefix)
-		top := must(t, "get", "--bucket-config", reader, "--from", "now-10m", "--type", "process_cpu/cpu", "--format", "top", selector)
+		checkShares(t, get(t, remote, "--type", "process_cpu/samples", selector), prefix)
+		top := must(t, "get", "--bucket-config", reader, "--from", "now-10m", "--type", "process_cpu/cpu", "--format", "top", "--limit", "100", selector)
 		if !strings.Contains(top, prefix+"heavy") || !strings.Contains(top, prefix+"light") || !strings.Contains(top, prefix+"spin") {
-			t.Errorf("%s: top names not what burns the CPU:\n%s", comm, top)
+			t.Errorf("%s: top names not what burns the CPU:\n%s", language, top)
 		}
-		t.Logf("%s:\n%s", comm, top)
+		t.Log(top)
 	}
 	if p := get(t, reader, "--type", "process_cpu/samples", `{comm="cfe2e_c", seen="second"}`); len(p.Sample) == 0 {
 		t.Error("nothing was stored with the label of the second configuration")
@@ -123,9 +150,10 @@ func build(t *testing.T, argv ...string) {
 }
 
 // burn runs a program until the test's end, below the agent's own priority.
-func burn(t *testing.T, path string) {
+func burn(t *testing.T, language string, argv ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "nice", "-n", "5", path)
+	cmd := exec.CommandContext(t.Context(), "nice", append([]string{"-n", "5"}, argv...)...)
+	cmd.Env = append(os.Environ(), "CF_E2E="+language)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -335,7 +363,7 @@ func TestAgentInDev(t *testing.T) {
 	machine.Sampled(t, bpf.Inspect().Refused)
 	c := filepath.Join(t.TempDir(), "cfdev_c")
 	build(t, "gcc", "-O2", "-o", c, "../../bpf/testdata/ratio.c")
-	burn(t, c)
+	burn(t, "c", c)
 	address := freeAddress(t)
 	dev := spawn(t, "dev", "--agent", "on", "--data", t.TempDir(), "--http-address", address)
 	dev.ready(t, "http://"+address)

@@ -22,6 +22,30 @@ func observeAgent(reg *prometheus.Registry, log *slog.Logger) agent.Observer {
 	}}
 }
 
+// observeRemote counts what goes to a server, and logs what does not.
+func observeRemote(reg *prometheus.Registry, log *slog.Logger) agent.RemoteObserver {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: "coldframe_agent_remote_" + name + "_total", Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	sent := counter("profiles", "Profiles that the remote store has taken.")
+	bytes := counter("bytes", "Bytes of profiles that the remote store has taken.")
+	failures := counter("failed_requests", "Requests that the remote store did not answer, or not well. They are repeated.")
+	lost := counter("lost_profiles", "Profiles that the remote store refused, or that waited too long for it.")
+	return agent.RemoteObserver{
+		Sent: func(n int, b int64) { sent.Add(float64(n)); bytes.Add(float64(b)) },
+		Failed: func(err error) {
+			failures.Inc()
+			log.Warn("the remote store did not take profiles; they wait", "err", err)
+		},
+		Lost: func(n int, err error) {
+			lost.Add(float64(n))
+			log.Error("profiles are lost", "profiles", n, "err", err)
+		},
+	}
+}
+
 // agentMetrics asks an agent for its sums whenever somebody asks for metrics.
 type agentMetrics struct{ a *agent.Agent }
 
