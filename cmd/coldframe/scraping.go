@@ -75,6 +75,7 @@ func (p *process) addScrape(up *upload.Uploader, what scraping) error {
 	if err := apply(what.config); err != nil {
 		return usage(err)
 	}
+	scraper.Routes(p.server.Handle)
 	p.roles.Go(func() error { return scraper.Run(p.ctx) })
 	if what.file == "" {
 		return nil

@@ -13,6 +13,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	parcav1 "github.com/coldframe/coldframe/api/parca/profilestore/v1alpha1"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/serve"
 	"github.com/coldframe/coldframe/upload"
@@ -41,13 +42,21 @@ func (rc *Receiver) receive(protocol string, next http.Handler) http.Handler {
 		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 			c.address = host
 		}
-		c.tenant, c.err = serve.WriteTenant(r)
+		c.tenant, c.err = tenantOf(r)
 		body := &meteredBody{ReadCloser: r.Body, account: &rc.inFlight}
 		defer body.release()
 		r = r.WithContext(context.WithValue(r.Context(), clientKey{}, c))
 		r.Body = body
 		next.ServeHTTP(w, r)
 	})
+}
+
+// tenantOf is whose clients are listed, or to whom is pushed.
+func tenantOf(r *http.Request) (profile.Tenant, error) {
+	if r.Method == http.MethodGet || strings.HasSuffix(r.URL.Path, parcav1.AgentsServiceAgentsProcedure) {
+		return serve.Tenant(r)
+	}
+	return serve.WriteTenant(r)
 }
 
 // plainHandler answers errors in the form of this API.
