@@ -152,3 +152,8 @@ need-node:
 .PHONY: need-clang
 need-clang:
 	@command -v clang >/dev/null && command -v llvm-strip >/dev/null || { echo "clang 14 or llvm-strip is missing (the kernel's programs need them): apt-get install clang llvm"; exit 1; }
+
+.PHONY: test-terraform
+test-terraform: need-go ## validate and test Terraform's modules, by COLDFRAME_TERRAFORM or the terraform in PATH
+	@command -v $${COLDFRAME_TERRAFORM:-terraform} >/dev/null || { echo "terraform is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
+	go test -count=1 -timeout 10m -run 'Terraform|Lifecycle|Module|Alarm' -v ./internal/deploy

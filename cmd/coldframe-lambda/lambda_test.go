@@ -48,7 +48,7 @@ func build(tags string) (string, error) {
 	}
 	built = append(built, dir)
 	binary := filepath.Join(dir, "bootstrap")
-	build := exec.Command("go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
+	build := exec.CommandContext(context.Background(), "go", "build", "-tags", tags, "-trimpath", "-ldflags", "-s -w", "-o", binary, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)

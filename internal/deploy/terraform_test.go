@@ -1,0 +1,320 @@
+package deploy
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/catalog"
+)
+
+const root = "../.."
+
+var update = flag.Bool("update", false, "write the tables of the modules' READMEs")
+
+var clouds = []string{"aws", "gcp"}
+
+// terraform runs Terraform. COLDFRAME_TERRAFORM names one that has providers of its own, so that
+// no registry is asked; else it is the one in PATH, and init has to reach a registry.
+type terraform struct {
+	binary string
+	init   bool
+}
+
+func findTerraform(t *testing.T) terraform {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs Terraform for a minute")
+	}
+	if binary := os.Getenv("COLDFRAME_TERRAFORM"); binary != "" {
+		return terraform{binary, false}
+	}
+	binary, err := exec.LookPath("terraform")
+	if err != nil {
+		skip(t, "terraform is not in PATH, and COLDFRAME_TERRAFORM names none")
+	}
+	return terraform{binary, true}
+}
+
+// skip is for what is missing on this machine.
+func skip(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// in makes a copy of a cloud's module, so that nothing is written into the repository, and
+// prepares a folder of it.
+func (tf terraform) in(t *testing.T, cloud, folder string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join(root, "terraform", cloud))); err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(dir, folder)
+	if !tf.init {
+		if _, err := os.Stat(filepath.Join(dir, "variables.tf")); err != nil {
+			tf.must(t, dir, "get")
+		}
+		return dir
+	}
+	if out, err := tf.run(t, dir, "init", "-backend=false", "-input=false", "-no-color"); err != nil {
+		skip(t, "terraform init reaches no registry: "+out)
+	}
+	return dir
+}
+
+func (tf terraform) run(t *testing.T, dir string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), tf.binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "AWS_REGION=eu-central-1", "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func (tf terraform) must(t *testing.T, dir string, args ...string) string {
+	t.Helper()
+	out, err := tf.run(t, dir, args...)
+	if err != nil {
+		t.Fatalf("terraform %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func TestTerraformFormat(t *testing.T) {
+	tf := findTerraform(t)
+	if out, err := tf.run(t, filepath.Join(root, "terraform"), "fmt", "-check", "-diff", "-recursive", "-no-color"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Every module and example is valid, and the modules' own tests pass: the rights are what
+// they should be, and what is wrong is refused with a sentence.
+func TestTerraformModules(t *testing.T) {
+	tf := findTerraform(t)
+	for _, cloud := range clouds {
+		for _, folder := range []string{".", "examples/minimal", "examples/complete"} {
+			t.Run(cloud+"/"+folder, func(t *testing.T) {
+				tf.must(t, tf.in(t, cloud, folder), "validate", "-no-color")
+			})
+		}
+		t.Run(cloud+"/test", func(t *testing.T) {
+			if out := tf.must(t, tf.in(t, cloud, "."), "test", "-no-color"); !strings.Contains(out, " passed, 0 failed") {
+				t.Errorf("no tests ran:\n%s", out)
+			}
+		})
+	}
+}
+
+// planned is as much of a plan as the tests look at.
+type planned struct {
+	Values struct {
+		Root struct {
+			Resources []struct {
+				Type   string          `json:"type"`
+				Name   string          `json:"name"`
+				Values json.RawMessage `json:"values"`
+			} `json:"resources"`
+		} `json:"root_module"`
+		Outputs map[string]struct {
+			Value json.RawMessage `json:"value"`
+		} `json:"outputs"`
+	} `json:"planned_values"`
+}
+
+func (tf terraform) plan(t *testing.T, cloud string, variables ...string) planned {
+	t.Helper()
+	if tf.init {
+		skip(t, "a plan asks the cloud who one is")
+	}
+	dir := tf.in(t, cloud, ".")
+	args := []string{"plan", "-out=plan", "-input=false", "-no-color"}
+	for _, v := range variables {
+		args = append(args, "-var="+v)
+	}
+	tf.must(t, dir, args...)
+	text, err := exec.CommandContext(t.Context(), tf.binary, "-chdir="+dir, "show", "-json", "plan").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p planned
+	if err := json.Unmarshal(text, &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func (p planned) resource(t *testing.T, typ string, into any) {
+	t.Helper()
+	for _, r := range p.Values.Root.Resources {
+		if r.Type == typ {
+			if err := json.Unmarshal(r.Values, into); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("the plan has no %s", typ)
+}
+
+// The rules that Terraform gives a bucket are those that coldframe lifecycle print tells.
+func TestLifecycleRules(t *testing.T) {
+	tf := findTerraform(t)
+	const day = 24 * time.Hour
+	want := catalog.Lifecycle(catalog.Retentions{Raw: catalog.Retention(14 * day), Rollups: catalog.Retention(365 * day)})
+	retention := []string{"retention_days=14", "rollup_retention_days=365"}
+
+	t.Run("aws", func(t *testing.T) {
+		var got struct {
+			Rule []struct {
+				Filter     []struct{ Prefix string }
+				Expiration []struct{ Days int }
+				Abort      []struct {
+					Days int `json:"days_after_initiation"`
+				} `json:"abort_incomplete_multipart_upload"`
+			}
+		}
+		tf.plan(t, "aws", append(retention, "package_dir=tests/package")...).resource(t, "aws_s3_bucket_lifecycle_configuration", &got)
+		rules, aborts := map[string]int{}, 0
+		for _, r := range got.Rule {
+			if len(r.Expiration) > 0 {
+				rules[r.Filter[0].Prefix] = r.Expiration[0].Days
+			} else {
+				aborts += r.Abort[0].Days
+			}
+		}
+		compareRules(t, rules, aborts, want)
+	})
+	t.Run("gcp", func(t *testing.T) {
+		var got struct {
+			Rule []struct {
+				Action    []struct{ Type string }
+				Condition []struct {
+					Age    int
+					Prefix []string `json:"matches_prefix"`
+				}
+			} `json:"lifecycle_rule"`
+		}
+		tf.plan(t, "gcp", append(retention, "project=example", "image=example.org/coldframe:1")...).resource(t, "google_storage_bucket", &got)
+		rules, aborts := map[string]int{}, 0
+		for _, r := range got.Rule {
+			if r.Action[0].Type == "Delete" {
+				rules[r.Condition[0].Prefix[0]] = r.Condition[0].Age
+			} else {
+				aborts += r.Condition[0].Age
+			}
+		}
+		compareRules(t, rules, aborts, want)
+	})
+}
+
+func compareRules(t *testing.T, got map[string]int, aborts int, want bucket.Lifecycle) {
+	t.Helper()
+	if len(got) != len(want.Rules) || aborts != int(want.AbortUploadsAfter/(24*time.Hour)) {
+		t.Errorf("%d rules and %d days for uploads, want %d and %s", len(got), aborts, len(want.Rules), want.AbortUploadsAfter)
+	}
+	for _, r := range want.Rules {
+		if got[r.Prefix] != r.Days() {
+			t.Errorf("%s: %d days, want %d", r.Prefix, got[r.Prefix], r.Days())
+		}
+	}
+}
+
+// Alarms look at metrics that the functions tell.
+func TestAlarmMetricsExist(t *testing.T) {
+	alarms := read(t, "terraform/aws/alarms.tf")
+	told := read(t, "cmd/coldframe-lambda/report.go")
+	found := regexp.MustCompile(`namespace\s+= "coldframe", metric = "(\w+)"`).FindAllStringSubmatch(alarms, -1)
+	if len(found) == 0 {
+		t.Fatal("no alarm looks at a metric of coldframe's")
+	}
+	for _, m := range found {
+		if !regexp.MustCompile(`(?m)^\t"` + m[1] + `":\s+"`).MatchString(told) {
+			t.Errorf("no function tells %s", m[1])
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The READMEs' tables, in the format of terraform-docs, tell all variables and outputs.
+func TestModuleTables(t *testing.T) {
+	for _, cloud := range clouds {
+		path := filepath.Join("terraform", cloud, "README.md")
+		text := read(t, path)
+		before, rest, ok := strings.Cut(text, "<!-- BEGIN_TF_DOCS -->\n")
+		_, after, ok2 := strings.Cut(rest, "<!-- END_TF_DOCS -->")
+		if !ok || !ok2 {
+			t.Fatalf("%s has no place for tables", path)
+		}
+		want := before + "<!-- BEGIN_TF_DOCS -->\n" + tables(t, cloud) + "<!-- END_TF_DOCS -->" + after
+		if *update {
+			if err := os.WriteFile(filepath.Join(root, path), []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if text != want {
+			t.Errorf("%s is not what variables.tf and outputs.tf say: go test ./internal/deploy -run TestModuleTables -update", path)
+		}
+	}
+}
+
+var (
+	blockPattern       = regexp.MustCompile(`(?ms)^(variable|output) "(\w+)" \{\n(.*?)^\}`)
+	descriptionPattern = regexp.MustCompile(`(?m)^  description = "(.*)"$`)
+	typePattern        = regexp.MustCompile(`(?m)^  type +\= (\w+(\(\w+\))?)`)
+	defaultPattern     = regexp.MustCompile(`(?m)^  default +\= (.*)$`)
+)
+
+func tables(t *testing.T, cloud string) string {
+	t.Helper()
+	var inputs, outputs []string
+	for _, file := range []string{"variables.tf", "outputs.tf"} {
+		for _, b := range blockPattern.FindAllStringSubmatch(read(t, filepath.Join("terraform", cloud, file)), -1) {
+			name, body := b[2], b[3]
+			description := descriptionPattern.FindStringSubmatch(body)
+			if description == nil {
+				t.Fatalf("%s: %s has no description", cloud, name)
+			}
+			says := strings.ReplaceAll(strings.ReplaceAll(description[1], `\"`, `"`), "|", `\|`)
+			anchor := strings.ReplaceAll(name, "_", `\_`)
+			if b[1] == "output" {
+				outputs = append(outputs, fmt.Sprintf("| <a name=\"output_%s\"></a> [%s](#output\\_%s) | %s |\n", name, anchor, name, says))
+				continue
+			}
+			typ := typePattern.FindStringSubmatch(body)
+			if typ == nil {
+				t.Fatalf("%s: %s has no type", cloud, name)
+			}
+			def, required := "n/a", "yes"
+			if d := defaultPattern.FindStringSubmatch(body); d != nil {
+				def, required = "`"+d[1]+"`", "no"
+			}
+			inputs = append(inputs, fmt.Sprintf("| <a name=\"input_%s\"></a> [%s](#input\\_%s) | %s | `%s` | %s | %s |\n", name, anchor, name, says, strings.TrimSuffix(typ[1], "("), def, required))
+		}
+	}
+	slices.Sort(inputs)
+	slices.Sort(outputs)
+	return "## Inputs\n\n| Name | Description | Type | Default | Required |\n|------|-------------|------|---------|:--------:|\n" + strings.Join(inputs, "") +
+		"\n## Outputs\n\n| Name | Description |\n|------|-------------|\n" + strings.Join(outputs, "")
+}
