@@ -15,6 +15,8 @@ type counting struct {
 	total *Account
 }
 
+func (c *counting) unwrap() Bucket { return c.Bucket }
+
 func (c *counting) Create(ctx context.Context, key string, r io.Reader, size int64) error {
 	return c.Bucket.Create(WithAccount(ctx, c.total), key, r, size)
 }

@@ -35,11 +35,11 @@ func Probe(ctx context.Context, b Bucket) (warning string, err error) {
 
 func unwrap(b Bucket) Bucket {
 	for {
-		c, ok := b.(*counting)
+		w, ok := b.(interface{ unwrap() Bucket })
 		if !ok {
 			return b
 		}
-		b = c.Bucket
+		b = w.unwrap()
 	}
 }
 

@@ -1,6 +1,7 @@
 package compactor
 
 import (
+	"context"
 	"time"
 
 	"github.com/coldframe/coldframe/block"
@@ -11,6 +12,9 @@ import (
 // Observer is told what happens, for logs and metrics. Its funcs may be nil, are
 // called from many goroutines and should return at once.
 type Observer struct {
+	// Begin: a job begins. Its requests go on under the context that is returned; the func is
+	// called at its end, with what has become of it. For traces.
+	Begin func(context.Context, Job) (context.Context, func(Job, error))
 	// Committed: a job's blocks are live.
 	Committed func(Job)
 	// Abandoned: another commit has taken the ground from under a job. What it wrote is
@@ -93,6 +97,13 @@ type Job struct {
 	Blocks   int
 	BytesOut int64
 	Took     time.Duration
+}
+
+func (o Observer) begin(ctx context.Context, j Job) (context.Context, func(Job, error)) {
+	if o.Begin != nil {
+		return o.Begin(ctx, j)
+	}
+	return ctx, func(Job, error) {}
 }
 
 func (o Observer) committed(j Job) {

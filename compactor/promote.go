@@ -42,7 +42,7 @@ func (c *Compactor) Merge(ctx context.Context, tenant profile.Tenant, s block.Sh
 
 // replace merges blocks and publishes the one that comes out in their place. When one of
 // them is damaged or gone, it is marked instead, and the others wait for the next plan.
-func (c *Compactor) replace(ctx context.Context, s shard, p merge) error {
+func (c *Compactor) replace(ctx context.Context, s shard, p merge) (err error) {
 	began := time.Now()
 	job := Job{Tenant: s.tenant, Shard: s.Shard, Level: p.level, Day: p.in[0].Day, Merged: len(p.in)}
 	var ids []block.ID
@@ -50,6 +50,8 @@ func (c *Compactor) replace(ctx context.Context, s shard, p merge) error {
 		ids = append(ids, m.ID)
 		job.BytesIn += m.Size
 	}
+	ctx, ended := c.cfg.Observer.begin(ctx, job)
+	defer func() { ended(job, err) }()
 	out, err := c.mergeBlocks(ctx, s, p, &job)
 	if err == nil {
 		_, err = c.cat.Commit(ctx, s.tenant, s.Shard, catalog.Merge{In: ids, Out: []block.Meta{out}})

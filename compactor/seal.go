@@ -40,8 +40,10 @@ func (c *Compactor) sealNext(ctx context.Context, s shard, upTo catalog.Minute) 
 }
 
 // commit merges a batch and publishes what comes out.
-func (c *Compactor) commit(ctx context.Context, s shard, job Job, b batch, change func([]block.Meta) catalog.Change) error {
+func (c *Compactor) commit(ctx context.Context, s shard, job Job, b batch, change func([]block.Meta) catalog.Change) (err error) {
 	began := time.Now()
+	ctx, ended := c.cfg.Observer.begin(ctx, job)
+	defer func() { ended(job, err) }()
 	out, err := c.merge(ctx, s, &job, b.l0s)
 	if err == nil {
 		_, err = c.cat.Commit(ctx, s.tenant, s.Shard, change(out))

@@ -37,6 +37,9 @@ type Config struct {
 	DrainTimeout time.Duration        // how long a stop waits for requests in flight; 20 s
 	Metrics      *prometheus.Registry // what /metrics shows; nil: no such route
 	Logger       *slog.Logger         // nil: silence
+
+	// Wrap is put around all routes, to trace requests; nil: nothing is.
+	Wrap func(http.Handler) http.Handler
 }
 
 // Server answers HTTP/1.1 and HTTP/2 on one port, without TLS or with it.
@@ -91,7 +94,11 @@ func (s *Server) AllowOrigins(origins ...string) { s.origins = origins }
 
 // Handler is what the server answers requests with, for who has a listener of another kind.
 func (s *Server) Handler() http.Handler {
-	return allowOrigins(s.origins, acceptWebText(s.guard(s.cfg.Gate.admit(s.route(), s.isOpen))))
+	guarded := s.guard(s.cfg.Gate.admit(s.route(), s.isOpen))
+	if s.cfg.Wrap != nil {
+		guarded = s.cfg.Wrap(guarded)
+	}
+	return allowOrigins(s.origins, acceptWebText(guarded))
 }
 
 // HandleOpen adds a route for which no token is needed: it shows nothing of a tenant, or

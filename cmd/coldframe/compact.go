@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -23,7 +24,15 @@ func (g *globals) compactOnce(ctx context.Context, bkt bucket.Bucket, cfg compac
 	cfg.Observer.Committed = func(j compactor.Job) { jobs++; logged(j) }
 	cfg.Observer.Rejected = func(key, file, reason string) { rejected++; reject(key, file, reason) }
 	cfg.Jobs = 1 // so that the counts need no lock
-	if err := compactor.New(catalog.New(bkt, catalog.Config{}), bkt, cfg).RunOnce(ctx); err != nil {
+	traces, err := startTracing(ctx, g.log)
+	if err != nil {
+		return err
+	}
+	if traces != nil {
+		bkt, cfg.Observer.Begin = traces.bucket(bkt), traces.job
+	}
+	err = compactor.New(catalog.New(bkt, catalog.Config{}), bkt, cfg).RunOnce(ctx)
+	if err := errors.Join(err, traces.close(context.WithoutCancel(ctx))); err != nil {
 		return err
 	}
 	fmt.Fprintf(g.out, "%d commits\n", jobs)

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/compactor"
 	"github.com/coldframe/coldframe/profile"
 )
@@ -74,5 +75,33 @@ func (m levelMetrics) audited(log *slog.Logger) func(profile.Tenant, block.Shard
 			level = slog.LevelWarn
 		}
 		log.Log(context.Background(), level, "looked for what is of no use", "tenant", string(t), "shard", shard.String(), "orphans", a.Orphans, "orphan_bytes", a.OrphanBytes, "too_late", a.TooLate)
+	}
+}
+
+// observeCatalog counts what commits run into.
+func observeCatalog(reg *prometheus.Registry, log *slog.Logger) catalog.Observer {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		reg.MustRegister(c)
+		return c
+	}
+	conflicts := counter("coldframe_catalog_conflicts_total", "Commits that found HEAD changed since they had read it, and read it again.")
+	ambiguous := counter("coldframe_catalog_ambiguous_total", "Writes of HEAD of which nothing was known but an error, until HEAD was read again.")
+	spilled := counter("coldframe_catalog_spilled_entries_total", "Entries that have moved out of HEAD.")
+	stray := counter("coldframe_catalog_stray_keys_total", "Keys seen among ours that are none of ours.")
+	return catalog.Observer{
+		Conflict: func(string) { conflicts.Inc() },
+		Ambiguous: func(key string, err error) {
+			ambiguous.Inc()
+			log.Debug("a write of HEAD was not answered, it is read again", "object", key, "err", err)
+		},
+		Spilled: func(part string, entries int) {
+			spilled.Add(float64(entries))
+			log.Info("entries have moved out of HEAD", "object", part, "entries", entries)
+		},
+		Stray: func(key string, err error) {
+			stray.Inc()
+			log.Debug("a key that is none of ours is left alone", "object", key, "err", err)
+		},
 	}
 }

@@ -31,6 +31,7 @@ type process struct {
 	roles   *errgroup.Group
 	ctx     context.Context // ends when a role fails or the command is told to stop
 	closing []func(context.Context) error
+	tracing *tracing
 	follows *follows // nil until a file is followed
 }
 
@@ -43,11 +44,14 @@ func (g *globals) start(ctx context.Context, address string, web webFlags, bkt b
 	}
 	p := &process{g: g, metrics: newRegistry(), index: http.HandlerFunc(serveIndex)}
 	p.roles, p.ctx = errgroup.WithContext(ctx)
-	if bkt != nil {
-		p.bkt = measureBucket(p.metrics, bkt)
-		p.cat = catalog.New(p.bkt, catalog.Config{})
+	if p.tracing, err = startTracing(ctx, g.log); err != nil {
+		return nil, err
 	}
-	p.server = serve.New(serve.Config{Address: address, Gate: gate, WebConfig: web.WebConfigFile, Metrics: p.metrics, Logger: g.log})
+	if bkt != nil {
+		p.bkt = p.tracing.bucket(measureBucket(p.metrics, bkt))
+		p.cat = catalog.New(p.bkt, catalog.Config{Observer: observeCatalog(p.metrics, g.log)})
+	}
+	p.server = serve.New(serve.Config{Address: address, Gate: gate, WebConfig: web.WebConfigFile, Metrics: p.metrics, Logger: g.log, Wrap: p.tracing.serve})
 	p.server.HandleOpen("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.index.ServeHTTP(w, r) }))
 	if web.TokensFile != "" {
 		p.follow("tokens", web.TokensFile, func(text []byte) error { return loadTokens(gate, web.TokensFile, text) })
@@ -76,6 +80,9 @@ func (p *process) close() (err error) {
 		if closeErr := c(closing); closeErr != nil && err == nil {
 			err = closeErr
 		}
+	}
+	if closeErr := p.tracing.close(closing); closeErr != nil && err == nil {
+		err = closeErr
 	}
 	return err
 }
@@ -118,6 +125,9 @@ func (p *process) addPush(up *upload.Uploader, limits *limits) {
 // addCompact compacts until the end.
 func (p *process) addCompact(cfg compactor.Config) {
 	cfg.Observer = observeCompact(p.metrics, p.g.log)
+	if p.tracing != nil {
+		cfg.Observer.Begin = p.tracing.job
+	}
 	c := compactor.New(p.cat, p.bkt, cfg)
 	p.closing = append(p.closing, func(ctx context.Context) error { c.Release(ctx); return nil })
 	p.roles.Go(func() error { c.Run(p.ctx); return nil })

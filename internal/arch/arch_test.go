@@ -59,6 +59,7 @@ var doors = map[string][]string{
 	"github.com/prometheus/client_golang":            {"serve", "ingest/scrape", "cmd/coldframe"},
 	"github.com/prometheus/exporter-toolkit":         {"serve"},
 	"github.com/alecthomas/kong":                     {"cmd/coldframe"},
+	"go.opentelemetry.io/otel":                       {"cmd/coldframe"},
 	"github.com/google/pprof":                        {"profile", "upload", "query", "query/parca", "ingest/push", "ingest/scrape", "cmd/coldframe"},
 	"github.com/klauspost/compress":                  {"profile", "profile/draft", "ingest/push/parca", "block/pprofblock", "block/arrowblock"},
 	"github.com/cilium/ebpf":                         {"bpf"},

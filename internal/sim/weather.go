@@ -106,11 +106,11 @@ func draw(seed uint64) (shape, weather) {
 		mergers:    between(1, 2),
 		readers:    1,
 		attempts:   between(2, 4),
-		deletes:    rng.IntN(2) == 0,
+		deletes:    rng.IntN(3) > 0,
 		paceMillis: oneOf(40, 120, 250),
 	}
 	s.retryFor = time.Duration(s.window) * time.Minute * 6 / 10
-	s.grace = time.Duration(oneOf(4, 15)) * time.Minute
+	s.grace = time.Duration(oneOf(2, 4, 15)) * time.Minute
 
 	bad := oneOf(0.2, 1, 2)
 	w := weather{
