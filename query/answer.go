@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -9,8 +10,41 @@ import (
 	"github.com/coldframe/coldframe/serve"
 )
 
-// Tenant says whose data a request is about, as [Config.Tenant] does.
-func (q *Querier) Tenant(r *http.Request) (profile.Tenant, error) { return q.cfg.Tenant(r) }
+// caller is who asks, and where an answer's headers go.
+type caller struct {
+	tenant profile.Tenant
+	header http.Header
+}
+
+type callerKey struct{}
+
+// Identify finds a request's tenant before next is asked, which then gets it of
+// [TenantOf]. A request without a right one is refused.
+func (q *Querier) Identify(next http.Handler, refuse func(http.ResponseWriter, *http.Request, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tenant, err := q.cfg.Tenant(r)
+		if err != nil {
+			refuse(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{tenant, w.Header()})))
+	})
+}
+
+// TenantOf is whose data a call that came by [Querier.Identify] is about.
+func TenantOf(ctx context.Context) (profile.Tenant, error) {
+	if c, ok := ctx.Value(callerKey{}).(caller); ok {
+		return c.tenant, nil
+	}
+	return "", errors.New("the call has no tenant")
+}
+
+// Tell puts an answer's price into the header of a call that came by [Querier.Identify].
+func Tell(ctx context.Context, stats Stats) {
+	if c, ok := ctx.Value(callerKey{}).(caller); ok {
+		c.header.Set(StatsHeader, stats.Header())
+	}
+}
 
 // StatsHeader is the header of an answer that holds its [Stats].
 const StatsHeader = "Coldframe-Stats"

@@ -107,7 +107,7 @@ func acceptsGzip(r *http.Request) bool {
 
 // begin reads the tenant and what all routes share.
 func (q *Querier) begin(r *http.Request) (Request, *params, error) {
-	tenant, err := q.Tenant(r)
+	tenant, err := q.cfg.Tenant(r)
 	if err != nil {
 		return Request{}, nil, err
 	}

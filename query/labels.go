@@ -58,26 +58,46 @@ func (q *Querier) LabelValues(ctx context.Context, req Request, name string) (*W
 
 // LabelSetList is the label sets that there are.
 type LabelSetList struct {
-	Sets  []profile.Labels // in their order
+	Sets  []LabelSet // by labels
 	Stats Stats
+}
+
+// LabelSet is the labels of series, and the types of their profiles.
+type LabelSet struct {
+	Labels profile.Labels
+	Types  []profile.Type // sorted
 }
 
 // LabelSets lists the label sets of the selected profiles, reduced to the labels of these
 // names; no names mean all labels.
 func (q *Querier) LabelSets(ctx context.Context, req Request, names []string) (*LabelSetList, error) {
-	sets := map[string]profile.Labels{}
-	found, stats, err := gather(ctx, q, "label sets", req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+	type member struct {
+		set string
+		typ profile.Type
+	}
+	labels := map[string]profile.Labels{}
+	found, stats, err := gather(ctx, q, "label sets", req, func(ls profile.Labels, types []profile.Type, add func(member)) {
 		if len(names) > 0 {
 			ls = slices.DeleteFunc(slices.Clone(ls), func(l profile.Label) bool { return !slices.Contains(names, l.Name) })
 		}
-		sets[ls.String()] = ls
-		add(ls.String())
+		set := ls.String()
+		labels[set] = ls
+		for _, t := range types {
+			if req.Selector.Type.Matches(t) {
+				add(member{set, t})
+			}
+		}
 	})
-	list := &LabelSetList{Stats: stats}
-	for set := range found {
-		list.Sets = append(list.Sets, sets[set])
+	types := map[string][]profile.Type{}
+	for m := range found {
+		types[m.set] = append(types[m.set], m.typ)
 	}
-	slices.SortFunc(list.Sets, profile.Labels.Compare)
+	list := &LabelSetList{Stats: stats}
+	for set, of := range types {
+		slices.SortFunc(of, profile.Type.Compare)
+		list.Sets = append(list.Sets, LabelSet{labels[set], of})
+	}
+	slices.SortFunc(list.Sets, func(a, b LabelSet) int { return a.Labels.Compare(b.Labels) })
 	return list, err
 }
 

@@ -57,8 +57,16 @@ func TestLabelSets(t *testing.T) {
 		`[{job="api"}]`:                                                    {"job", "none"},
 		`[{}]`:                                                             {"none"},
 	} {
-		if list, err := h.q.LabelSets(t.Context(), req, names); err != nil || fmt.Sprint(list.Sets) != want {
-			t.Errorf("by %v: %v and %v, want %s", names, list.Sets, err, want)
+		list, err := h.q.LabelSets(t.Context(), req, names)
+		var sets []profile.Labels
+		for _, set := range list.Sets {
+			sets = append(sets, set.Labels)
+			if len(set.Types) != 1 || set.Types[0].Sample.Type != "inuse_space" {
+				t.Errorf("by %v: types %v", names, set.Types)
+			}
+		}
+		if err != nil || fmt.Sprint(sets) != want {
+			t.Errorf("by %v: %v and %v, want %s", names, sets, err, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strconv"
@@ -116,4 +117,14 @@ func callPath(path string) (string, bool) {
 		return path, false
 	}
 	return "/" + rest, true
+}
+
+// CodedErrors has the errors of unary handlers go through [RPCError].
+func CodedErrors() connect.Interceptor {
+	return connect.UnaryInterceptorFunc(func(next connect.UnaryFunc) connect.UnaryFunc {
+		return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
+			res, err := next(ctx, req)
+			return res, RPCError(err)
+		}
+	})
 }

@@ -96,7 +96,7 @@ func (a *API) Series(ctx context.Context, m *pb.SeriesRequest) (*pb.SeriesRespon
 			return sets.Stats, err
 		}
 		for _, set := range sets.Sets {
-			res.Series = append(res.Series, labelSet(set))
+			res.Series = append(res.Series, labelSet(set.Labels))
 		}
 		return sets.Stats, nil
 	})
@@ -110,7 +110,7 @@ func (a *API) HasProfileData(ctx context.Context, _ *pb.HasProfileDataRequest) (
 
 // listOf asks f for what matches, and tells the price.
 func (a *API) listOf(ctx context.Context, match []string, typ string, start, end *timestamppb.Timestamp, f func(query.Request) (query.Stats, error)) error {
-	tenant, err := tenantOf(ctx)
+	tenant, err := query.TenantOf(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (a *API) listOf(ctx context.Context, match []string, typ string, start, end
 		if err != nil {
 			return query.WithStatus(err)
 		}
-		told(ctx, stats)
+		query.Tell(ctx, stats)
 		return nil
 	})
 }

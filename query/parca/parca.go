@@ -11,13 +11,11 @@ package parca
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"connectrpc.com/connect"
 
 	pb "github.com/coldframe/coldframe/api/parca/query/v1alpha1"
-	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/serve"
 )
@@ -45,8 +43,8 @@ var _ pb.QueryServiceHandler = (*API)(nil)
 
 // Routes adds the procedures, and their JSON paths.
 func (a *API) Routes(handle func(pattern string, h http.Handler)) {
-	path, procedures := pb.NewQueryServiceHandler(a, connect.WithReadMaxBytes(maxRequestBytes), connect.WithInterceptors(coded{}))
-	handle(path, a.identified(procedures, serve.WriteRPCError))
+	path, procedures := pb.NewQueryServiceHandler(a, connect.WithReadMaxBytes(maxRequestBytes), connect.WithInterceptors(serve.CodedErrors()))
+	handle(path, a.q.Identify(procedures, serve.WriteRPCError))
 	for pattern, h := range map[string]http.Handler{
 		"GET /api/profiles/query_range":                serve.JSONCall(a.QueryRange),
 		"GET /api/profiles/query":                      serve.JSONCall(a.Query),
@@ -58,62 +56,6 @@ func (a *API) Routes(handle func(pattern string, h http.Handler)) {
 		"POST /api/profiles/share":                     serve.JSONCall(a.ShareProfile),
 		"GET /api/profiles/has_profile_data":           serve.JSONCall(a.HasProfileData),
 	} {
-		handle(pattern, a.identified(h, func(w http.ResponseWriter, _ *http.Request, err error) { serve.WriteCallError(w, err) }))
+		handle(pattern, a.q.Identify(h, func(w http.ResponseWriter, _ *http.Request, err error) { serve.WriteCallError(w, err) }))
 	}
-}
-
-// caller is who asks, and where an answer's headers go.
-type caller struct {
-	tenant profile.Tenant
-	header http.Header
-}
-
-type callerKey struct{}
-
-// identified finds a request's tenant before next is asked.
-func (a *API) identified(next http.Handler, refuse func(http.ResponseWriter, *http.Request, error)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tenant, err := a.q.Tenant(r)
-		if err != nil {
-			refuse(w, r, err)
-			return
-		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller{tenant, w.Header()})))
-	})
-}
-
-// tenantOf is whose data a call is about.
-func tenantOf(ctx context.Context) (profile.Tenant, error) {
-	if c, ok := ctx.Value(callerKey{}).(caller); ok {
-		return c.tenant, nil
-	}
-	return "", errors.New("the call has no tenant") // it did not come by Routes
-}
-
-// told puts an answer's price into its header.
-func told(ctx context.Context, stats query.Stats) {
-	if c, ok := ctx.Value(callerKey{}).(caller); ok {
-		c.header.Set(query.StatsHeader, stats.Header())
-	}
-}
-
-// coded gives errors the code that gRPC has for them.
-type coded struct{}
-
-// WrapUnary implements [connect.Interceptor].
-func (coded) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, req connect.AnyRequest) (connect.AnyResponse, error) {
-		res, err := next(ctx, req)
-		return res, serve.RPCError(err)
-	}
-}
-
-// WrapStreamingClient implements [connect.Interceptor].
-func (coded) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-// WrapStreamingHandler implements [connect.Interceptor].
-func (coded) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return next
 }

@@ -30,13 +30,13 @@ func (a *API) Query(ctx context.Context, m *pb.QueryRequest) (*pb.QueryResponse,
 	if err != nil {
 		return nil, query.WithStatus(err)
 	}
-	told(ctx, stats)
+	query.Tell(ctx, stats)
 	return res, nil
 }
 
 // tree reads a request and whose it is.
 func (a *API) tree(ctx context.Context, m *pb.QueryRequest) (query.TreeRequest, error) {
-	tenant, err := tenantOf(ctx)
+	tenant, err := query.TenantOf(ctx)
 	if err != nil {
 		return query.TreeRequest{}, err
 	}

@@ -19,7 +19,7 @@ import (
 // the labels of sum_by. Of levels, as memory in use, each step has the latest of every
 // label set, or their sums when sum_by is given.
 func (a *API) QueryRange(ctx context.Context, m *pb.QueryRangeRequest) (*pb.QueryRangeResponse, error) {
-	tenant, err := tenantOf(ctx)
+	tenant, err := query.TenantOf(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (a *API) QueryRange(ctx context.Context, m *pb.QueryRangeRequest) (*pb.Quer
 	if err != nil {
 		return nil, query.WithStatus(err)
 	}
-	told(ctx, list.Stats)
+	query.Tell(ctx, list.Stats)
 	if len(list.Series) == 0 {
 		return nil, noData()
 	}

@@ -32,7 +32,7 @@ func (a *API) ShareProfile(ctx context.Context, m *pb.ShareProfileRequest) (*pb.
 	if err != nil {
 		return nil, query.WithStatus(err)
 	}
-	told(ctx, stats)
+	query.Tell(ctx, stats)
 	link, err := a.cfg.Share(ctx, p, m.GetDescription())
 	if err != nil {
 		return nil, &serve.Error{Status: http.StatusServiceUnavailable, Code: "unavailable", Err: fmt.Errorf("sharing the profile: %w", err)}
