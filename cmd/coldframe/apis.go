@@ -5,6 +5,7 @@ import (
 
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/query/parca"
+	"github.com/coldframe/coldframe/query/pyroscope"
 )
 
 // apiFlags are about the APIs beside our own that queries are answered by.
@@ -21,4 +22,5 @@ func (p *process) addAPIs(q *query.Querier, f apiFlags) {
 		cfg.Share = parca.ShareWith(http.DefaultClient, f.ProfileShareServer)
 	}
 	parca.New(q, cfg).Routes(p.server.Handle)
+	pyroscope.New(q).Routes(p.server.Handle)
 }

@@ -29,7 +29,7 @@ var floors = map[string]int{
 	"catalog": 2, "upload": 2, "serve": 2, "agent/symbols": 2, "agent/kubernetes": 2,
 	"ingest/push/folded": 2, "ingest/push/otlp": 2, "ingest/push/parca": 2, "ingest/push/jfr": 2,
 	"ingest/push/perf": 3,
-	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "query/parca": 3, "agent": 3,
+	"ingest/scrape":    3, "ingest/push": 3, "compactor": 3, "query": 3, "query/cluster": 3, "query/parca": 3, "query/pyroscope": 3, "agent": 3,
 	"cmd/coldframe": 4, "cmd/coldframe-lambda": 4,
 }
 
@@ -40,6 +40,7 @@ var below = map[string][]string{
 	"block/arrowblock": {"block"},
 	"query/cluster":    {"query"},       // parts of queries go from member to member
 	"query/parca":      {"query"},       // its questions are turned into the parent's
+	"query/pyroscope":  {"query"},       // as above
 	"bpf":              {"bpf/ehframe"}, // its tables are what the other reads
 
 	"api/parca/query/v1alpha1":  {"api/parca/profilestore/v1alpha1", "api/parca/metastore/v1alpha1"},
@@ -60,14 +61,14 @@ var doors = map[string][]string{
 	"github.com/prometheus/exporter-toolkit":         {"serve"},
 	"github.com/alecthomas/kong":                     {"cmd/coldframe"},
 	"go.opentelemetry.io/otel":                       {"cmd/coldframe"},
-	"github.com/google/pprof":                        {"profile", "upload", "query", "query/parca", "ingest/push", "ingest/scrape", "cmd/coldframe"},
+	"github.com/google/pprof":                        {"profile", "upload", "query", "query/parca", "query/pyroscope", "ingest/push", "ingest/scrape", "cmd/coldframe"},
 	"github.com/klauspost/compress":                  {"profile", "profile/draft", "ingest/push/parca", "block/pprofblock", "block/arrowblock"},
 	"github.com/cilium/ebpf":                         {"bpf"},
 	"github.com/ianlancetaylor/demangle":             {"agent/symbols"},
 	"github.com/ulikunitz/xz":                        {"agent/symbols"},
 	"github.com/prometheus/prometheus/model/relabel": {"agent", "ingest/scrape"},
 	"k8s.io/":                          {"agent/kubernetes"},
-	"github.com/grafana/pyroscope/api": {"query", "ingest/push"},
+	"github.com/grafana/pyroscope/api": {"query/pyroscope", "ingest/push"},
 	"github.com/grafana/jfr-parser":    {}, // what ours is compared with in tests
 	"github.com/hashicorp/memberlist":  {"query/cluster"},
 	"github.com/bufbuild/protocompile": {}, // generates api; in no product
