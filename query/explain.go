@@ -50,7 +50,8 @@ func (q *Querier) Explain(ctx context.Context, req Request) (*Plan, error) {
 		}
 		*out = Plan{Range: r.within, Live: p.live, Pruned: p.live - len(p.blocks) - len(p.l0s)}
 		for _, b := range p.blocks {
-			out.add(r.explainBlock(b.Key(req.Tenant, b.Shard), b.Meta))
+			object := objectOf(req.Tenant, b)
+			out.add(r.explainBlock(object.key, object.meta))
 		}
 		for _, l0 := range p.l0s {
 			out.add(PlannedBlock{Key: l0.String(), From: l0.MinTime, Size: l0.Size, Requests: 1, Bytes: l0.Size})

@@ -208,7 +208,7 @@ func TestMergedSinceTheSnapshot(t *testing.T) {
 	for _, m := range head.Live {
 		in = append(in, m.ID)
 	}
-	meta, body := buildArrow(t, block.DayOf(start), all[:12])
+	meta, body := buildArrow(t, block.DayOf(start), all[:12], testRollups)
 	meta.ID, meta.Level = block.NewID(h.now), block.L2
 	h.put(t, meta.Key(profile.DefaultTenant, 0), body)
 	if _, err := h.cat.Commit(t.Context(), profile.DefaultTenant, 0, catalog.Merge{In: in, Out: []block.Meta{meta}}); err != nil {
@@ -265,7 +265,9 @@ func TestHangingBucket(t *testing.T) {
 func TestRetention(t *testing.T) {
 	h, all, _ := furnished(t)
 	keep := h.now.Sub(start.Add(30 * time.Minute))
-	h.q = h.querier(h.bkt, Config{Retention: func(context.Context, profile.Tenant) (time.Duration, error) { return keep, nil }})
+	h.q = h.querier(h.bkt, Config{Retention: func(context.Context, profile.Tenant) (catalog.Retentions, error) {
+		return catalog.Retentions{Raw: catalog.Retention(keep)}, nil
+	}})
 	req := everything(t)
 	answer, err := h.q.Pprof(t.Context(), req)
 	if err != nil {

@@ -60,11 +60,13 @@ type house struct {
 	q    *Querier
 	now  time.Time // by the bucket's clock
 	keys []string  // of blocks, as they were put
+
+	rollups []arrowblock.Rollup // of Arrow blocks
 }
 
 // newHouse has a Querier that remembers nothing, so that every test sees what it did.
 func newHouse() *house {
-	h := &house{bkt: bucket.Mem(), now: time.Date(2026, 8, 21, 12, 0, 30, 0, time.UTC)}
+	h := &house{bkt: bucket.Mem(), now: time.Date(2026, 8, 21, 12, 0, 30, 0, time.UTC), rollups: testRollups}
 	h.bkt.Clock = func() time.Time { return h.now }
 	h.cat = catalog.New(h.bkt, catalog.Config{})
 	h.q = h.querier(h.bkt, Config{SnapshotTTL: -1, IndexCacheBytes: -1, RangeCacheBytes: -1})
@@ -108,7 +110,7 @@ func (h *house) putArrow(t testing.TB, profiles ...sent) []string {
 	var keys []string
 	var metas []block.Meta
 	for _, day := range slices.Sorted(maps.Keys(days)) {
-		meta, body := buildArrow(t, day, days[day])
+		meta, body := buildArrow(t, day, days[day], h.rollups)
 		meta.ID, meta.Level = block.NewID(h.now), block.L1
 		keys = append(keys, meta.Key(profile.DefaultTenant, 0))
 		h.put(t, keys[len(keys)-1], body)
@@ -135,7 +137,16 @@ func (h *house) commit(t testing.TB, metas []block.Meta) {
 	}
 }
 
-func buildArrow(t testing.TB, day block.Day, profiles []sent) (block.Meta, []byte) {
+// testRollups are what blocks of tests have, of short windows so that ranges hold some.
+var testRollups = []arrowblock.Rollup{
+	{Axis: arrowblock.BySeries, Window: 15 * time.Minute},
+	{Axis: arrowblock.BySeries, Window: time.Hour},
+	{Axis: arrowblock.ByService, Window: 15 * time.Minute},
+	{Axis: arrowblock.ByService, Window: time.Hour},
+	{Axis: arrowblock.ByService, Window: 24 * time.Hour},
+}
+
+func newBuilder(t testing.TB, day block.Day, profiles []sent) *arrowblock.Builder {
 	t.Helper()
 	b, err := arrowblock.NewBuilder(arrowblock.Config{Range: day.Range()})
 	if err != nil {
@@ -147,8 +158,13 @@ func buildArrow(t testing.TB, day block.Day, profiles []sent) (block.Meta, []byt
 		}
 	}
 	b.AddSource(arrowblock.Source{ID: block.NewID(time.Now()), Day: day})
+	return b
+}
+
+func buildArrow(t testing.TB, day block.Day, profiles []sent, rollups []arrowblock.Rollup) (block.Meta, []byte) {
+	t.Helper()
 	var body bytes.Buffer
-	meta, err := b.Finish(&body)
+	meta, err := newBuilder(t, day, profiles).FinishTo(arrowblock.Output{Block: &body, Rollups: rollups})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func (q *Querier) Tree(ctx context.Context, req TreeRequest) (*Tree, error) {
 		}
 		g, gctx := errgroup.WithContext(ctx)
 		for _, s := range sides {
-			s.by = req.Labels
+			s.by, s.sums, s.apart = req.Labels, anyWindow, len(req.Labels) > 0
 			g.Go(func() error { return s.read(gctx) })
 		}
 		if err := g.Wait(); err != nil {

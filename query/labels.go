@@ -157,7 +157,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 // dropAbsent drops from a part's series those without a profile in the range.
 func (r *run) dropAbsent(ctx context.Context, p *part) error {
 	info := p.blk.Info()
-	if ceilMillis(r.within.From) <= info.MinTime && info.MaxTime < ceilMillis(r.within.To) {
+	if ceilMillis(r.within.From) <= info.MinTime && r.profilesFrom.UnixMilli() <= info.MinTime && info.MaxTime < ceilMillis(r.within.To) {
 		return nil
 	}
 	if err := r.choose(ctx, p); err != nil {
@@ -167,6 +167,11 @@ func (r *run) dropAbsent(ctx context.Context, p *part) error {
 	for _, k := range p.picks {
 		for _, row := range k.chosen {
 			present = append(present, k.totals.Series[row])
+		}
+		for _, w := range k.windows { // of series each: r.sums is nil
+			for _, i := range w.chosen {
+				present = append(present, w.cells.Key[i])
+			}
 		}
 	}
 	slices.Sort(present)

@@ -152,7 +152,7 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 		shares[i] = &share{nodes: nodes, tree: &arrowblock.Tree{Self: self}}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	if full {
+	if full && p.blk.Info().Raw {
 		g.Go(func() (err error) {
 			p.headers, err = p.blk.Headers(ctx)
 			return err
@@ -167,7 +167,13 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 	})
 	g.Go(func() error {
 		for _, k := range p.picks {
-			if err := r.readRows(ctx, p, k, c.columns(p.blk.Groups()[k.group]), services, shares, full); err != nil {
+			columns := c.columns(p.blk.Groups()[k.group])
+			for _, w := range k.windows {
+				if err := r.readWindows(ctx, p, k, w, columns, services, shares); err != nil {
+					return err
+				}
+			}
+			if err := r.readRows(ctx, p, k, columns, services, shares, full); err != nil {
 				return err
 			}
 		}
@@ -180,6 +186,11 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 func (p *part) services() []int {
 	var services []int
 	for _, k := range p.picks {
+		for _, w := range k.windows {
+			for _, i := range w.chosen {
+				services = append(services, p.serviceOf(w.rollup.Axis, w.cells.Key[i]))
+			}
+		}
 		last := uint32(0)
 		for i, row := range k.chosen {
 			if s := k.totals.Series[row]; i == 0 || s != last {
@@ -222,13 +233,8 @@ func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services [
 			}
 		}
 		if rows.Labels == nil {
-			for i, column := range columns {
-				if column < 0 {
-					continue
-				}
-				if err := rows.AddTo(sh.tree.Self[i], sh.nodes.From, column); err != nil {
-					return err
-				}
+			if err := sh.addTo(rows, columns); err != nil {
+				return err
 			}
 			continue
 		}
@@ -254,17 +260,9 @@ func (p *part) rowSpans(k pick, services []int) (spans []arrowblock.Span, owners
 	series := p.blk.Series()
 	for _, row := range k.chosen {
 		span := arrowblock.Span{From: k.totals.FirstRow[row], To: k.totals.FirstRow[row+1]}
-		if span.From == span.To {
-			continue
-		}
 		number := k.totals.Series[row]
 		share, _ := slices.BinarySearch(services, series[number].Service)
-		of := owner{share, p.classOf[number]}
-		if n := len(spans); n > 0 && spans[n-1].To == span.From && owners[n-1] == of {
-			spans[n-1].To = span.To
-			continue
-		}
-		spans, owners = append(spans, span), append(owners, of)
+		spans, owners = appendSpan(spans, owners, span, owner{share, p.classOf[number]})
 	}
 	return spans, owners
 }

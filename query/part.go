@@ -9,6 +9,7 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/block/arrowblock"
+	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/profile"
 )
 
@@ -23,10 +24,11 @@ type part struct {
 
 	headers []arrowblock.Header // of the block, once they were read
 
-	samples map[string]bool            // names that the query looks at and that samples of the block have
-	sets    [][]arrowblock.SampleLabel // of the block, once they were read
-	classes []rowClass
-	classOf map[uint32]int // by series
+	samples  map[string]bool            // names that the query looks at and that samples of the block have
+	sets     [][]arrowblock.SampleLabel // of the block, once they were read
+	contests contests
+	classes  []rowClass
+	classOf  map[uint32]int // by series
 }
 
 // pick is what was chosen of a group: some of the profiles of its totals.
@@ -35,6 +37,17 @@ type pick struct {
 	totals *arrowblock.Totals
 	chosen []uint32 // positions in totals, ascending
 	found  int      // how many there were before repeated ones were dropped
+
+	windows []windows // sums of others
+}
+
+// profiles is how many were chosen.
+func (k *pick) profiles() int {
+	n := len(k.chosen)
+	for i := range k.windows {
+		n += k.windows[i].profiles()
+	}
+	return n
 }
 
 func (p *part) name() string { return p.key }
@@ -43,9 +56,29 @@ func (p *part) name() string { return p.key }
 func (r *run) parts(p *plan) []*part {
 	parts := make([]*part, len(p.blocks))
 	for i, b := range p.blocks {
-		parts[i] = &part{key: b.Key(r.req.Tenant, b.Shard), meta: b.Meta}
+		parts[i] = objectOf(r.req.Tenant, b)
 	}
 	return parts
+}
+
+// objectOf is the part that a live block is: the block itself, or when its profiles have
+// expired the block of its rollups.
+func objectOf(tenant profile.Tenant, b catalog.Block) *part {
+	if !b.Expired {
+		return &part{key: b.Key(tenant, b.Shard), meta: b.Meta}
+	}
+	m := b.Meta
+	m.Size, m.Tail, m.CRC = m.R4.Size, m.R4.Tail, m.R4.CRC
+	return &part{key: b.RollupKey(tenant, b.Shard), meta: m}
+}
+
+// profileRange is which times profiles are chosen of one by one, counted as T of a part.
+func (r *run) profileRange(p *part) (from, to int64) {
+	first := r.within.From
+	if first.Before(r.profilesFrom) {
+		first = r.profilesFrom
+	}
+	return ceilMillis(first) - p.start(), ceilMillis(r.within.To) - p.start()
 }
 
 // openBlock opens a part's block and finds the series that are asked for.
@@ -173,30 +206,50 @@ func (r *run) choose(ctx context.Context, p *part) error {
 const totalsBytes = 80
 
 func (r *run) chooseOf(ctx context.Context, p *part, group int, series []uint32) error {
+	k := pick{group: group, totals: &arrowblock.Totals{}}
+	c := &cover{}
+	if (r.sums != nil || !p.blk.Info().Raw) && len(p.samples) == 0 && len(p.blk.Rollups()) > 0 {
+		var err error
+		if c, err = r.coverOf(ctx, p, group, series); err != nil {
+			return err
+		}
+		k.windows, series = c.windows, c.rest(series)
+	}
+	switch {
+	case len(series) == 0:
+	case !p.blk.Info().Raw:
+		r.noProfiles(p)
+	default:
+		if err := r.chooseProfiles(ctx, p, &k, series, c); err != nil {
+			return err
+		}
+	}
+	if k.profiles() > 0 {
+		p.picks = append(p.picks, k)
+	}
+	return nil
+}
+
+// chooseProfiles chooses those of some series that lie in the range and in none of a cover's windows.
+func (r *run) chooseProfiles(ctx context.Context, p *part, k *pick, series []uint32, c *cover) (err error) {
 	first, last := series[0], series[len(series)-1]
-	totals, err := p.blk.Totals(ctx, group, arrowblock.Span{From: uint64(first), To: uint64(last) + 1})
-	if err != nil {
+	if k.totals, err = p.blk.Totals(ctx, k.group, arrowblock.Span{From: uint64(first), To: uint64(last) + 1}); err != nil {
 		return err
 	}
-	if err := r.reserve(totalsBytes*int64(totals.Len()), "the list of profiles"); err != nil {
+	if err := r.reserve(totalsBytes*int64(k.totals.Len()), "the list of profiles"); err != nil {
 		return err
 	}
 	wanted := make([]bool, last-first+1)
 	for _, s := range series {
 		wanted[s-first] = true
 	}
-	// T counts from the beginning of the block's range.
-	start := p.start()
-	from, to := ceilMillis(r.within.From)-start, ceilMillis(r.within.To)-start
-	var chosen []uint32
-	for i, s := range totals.Series {
-		if t := int64(totals.T[i]); wanted[s-first] && from <= t && t < to {
-			chosen = append(chosen, uint32(i))
+	from, to := r.profileRange(p)
+	for i, s := range k.totals.Series {
+		if t := int64(k.totals.T[i]); wanted[s-first] && from <= t && t < to && !c.covers(s, k.totals.T[i]) {
+			k.chosen = append(k.chosen, uint32(i))
 		}
 	}
-	if len(chosen) > 0 {
-		p.picks = append(p.picks, pick{group, totals, chosen, len(chosen)})
-	}
+	k.found = len(k.chosen)
 	return nil
 }
 

@@ -39,7 +39,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 			p.learn(b.Types)
 		}
 	}
-	if r.within, err = r.retained(ctx, snap.Time); err != nil || r.within.Validate() != nil {
+	if r.within, r.profilesFrom, err = r.retained(ctx, snap.Time); err != nil || r.within.Validate() != nil {
 		return p, err
 	}
 	live, err := snap.Blocks(ctx, r.within)
@@ -48,7 +48,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	}
 	for _, b := range live {
 		p.learn(b.Types) // of arch parts too
-		if b.HasType(r.req.Selector.Type) && !b.Expired {
+		if b.HasType(r.req.Selector.Type) {
 			p.blocks = append(p.blocks, b)
 		}
 	}
@@ -57,7 +57,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 		return nil, fmt.Errorf("%d blocks may hold an answer, %d are allowed; a shorter range or a selector of one job takes fewer: %w", n, r.cfg.MaxBlocks, ErrTooLarge)
 	}
 	for _, b := range p.blocks {
-		r.planned(b.Key(r.req.Tenant, b.Shard))
+		r.planned(objectOf(r.req.Tenant, b).key)
 	}
 	for _, l0 := range p.l0s {
 		r.planned(l0.String())
@@ -72,18 +72,22 @@ func (p *plan) learn(types []profile.Type) {
 	}
 }
 
-// retained is the request's range without what the tenant's retention hides.
-func (r *run) retained(ctx context.Context, now time.Time) (profile.TimeRange, error) {
-	within := r.req.Range
+// retained is the request's range without what the tenant's retention hides, and when the
+// oldest profiles are that may be shown one by one; before it there are sums.
+func (r *run) retained(ctx context.Context, now time.Time) (within profile.TimeRange, profilesFrom time.Time, err error) {
+	within = r.req.Range
 	if r.cfg.Retention == nil {
-		return within, nil
+		return within, profilesFrom, nil
 	}
 	keep, err := r.cfg.Retention(ctx, r.req.Tenant)
 	if err != nil {
-		return within, fmt.Errorf("%w: retention of tenant %s: %w", ErrUnavailable, r.req.Tenant, err)
+		return within, profilesFrom, fmt.Errorf("%w: retention of tenant %s: %w", ErrUnavailable, r.req.Tenant, err)
 	}
-	if oldest := now.Add(-keep); keep > 0 && within.From.Before(oldest) {
+	if keep.Raw > 0 {
+		profilesFrom = now.Add(-time.Duration(keep.Raw))
+	}
+	if oldest := now.Add(-time.Duration(keep.RollupsFor())); keep.RollupsFor() > 0 && within.From.Before(oldest) {
 		within.From = oldest
 	}
-	return within, nil
+	return within, profilesFrom, nil
 }

@@ -113,6 +113,9 @@ func (s *selection) heads() *heads {
 func (h *heads) add(p *part) map[uint32]int64 {
 	earliest := map[uint32]int64{}
 	for _, k := range p.picks {
+		for _, w := range k.windows {
+			h.addWindows(p, w)
+		}
 		for _, row := range k.chosen {
 			t := (p.start()+int64(k.totals.T[row]))*1e6 + int64(k.totals.Nanos[row])
 			if h.timeNanos == 0 || t < h.timeNanos {
@@ -127,6 +130,17 @@ func (h *heads) add(p *part) map[uint32]int64 {
 		}
 	}
 	return earliest
+}
+
+// addWindows counts in what is left of profiles that have expired.
+func (h *heads) addWindows(p *part, w windows) {
+	for _, i := range w.chosen {
+		if t := (p.start() + int64(w.cells.FirstT[i])) * 1e6; h.timeNanos == 0 || t < h.timeNanos {
+			h.timeNanos = t
+		}
+		h.durationNanos += w.cells.DurationNanos[i]
+		h.period = max(h.period, w.cells.Period[i])
+	}
 }
 
 // profile is a profile without samples.

@@ -78,9 +78,9 @@ type Config struct {
 	ShareBlocks int
 	ShareBytes  int64
 
-	// Retention tells how long a tenant's profiles are kept; older ones are hidden. nil, and
-	// the answer 0, mean no limit.
-	Retention func(ctx context.Context, tenant profile.Tenant) (time.Duration, error)
+	// Retention tells how long a tenant's profiles, and sums of them, are kept; older ones are
+	// hidden. nil, and zeros in the answer, mean no limit.
+	Retention func(ctx context.Context, tenant profile.Tenant) (catalog.Retentions, error)
 	// Tenant says whose data an HTTP request is about; [serve.Tenant].
 	Tenant func(*http.Request) (profile.Tenant, error)
 	// Now is the clock that "now" means in a request; [time.Now].

@@ -79,6 +79,9 @@ func (q *Querier) Compute(ctx context.Context, p Part) (*Partial, error) {
 	out := &Partial{}
 	stats, err := q.answer(ctx, "part", req, func(ctx context.Context, r *run) error {
 		r.alone, r.within = true, req.Range
+		if !p.Labels {
+			r.sums = anyWindow // repeated profiles stay with the caller
+		}
 		for _, b := range p.Blocks {
 			r.planned(b.Key)
 		}
@@ -186,7 +189,7 @@ type away struct {
 // share divides the parts of a query between this process and others. A part stays
 // if it is in memory, or if profiles of it do not count because another has them too.
 func (r *run) share(parts []*part) (here []*part, others []away) {
-	if r.cfg.Remote == nil || r.alone || len(r.by) > 0 {
+	if r.cfg.Remote == nil || r.alone || len(r.by) > 0 || r.within.From.Before(r.profilesFrom) {
 		return parts, nil
 	}
 	var movable []*part
@@ -237,7 +240,7 @@ func (p *part) reduced() bool {
 func (p *part) chosenShare() float64 {
 	chosen := 0
 	for _, k := range p.picks {
-		chosen += len(k.chosen)
+		chosen += k.profiles()
 	}
 	return math.Min(1, float64(chosen)/math.Max(1, float64(p.meta.Profiles)))
 }

@@ -24,8 +24,16 @@ type run struct {
 	*ledger
 	req    Request
 	within profile.TimeRange // the request's, less what retention hides
-	by     []string          // names of labels to group by
+
+	profilesFrom time.Time // before it there are only sums; zero: nowhere
+
+	by     []string // names of labels to group by
 	groups grouping
+
+	// sums says that rollups of a window may be read instead of profiles; nil: none.
+	sums  func(window time.Duration) bool
+	apart bool // series are told apart, so that sums over services are of no use
+	alike bool // profiles that begin together are told from others
 }
 
 // ledger is what the sides of a query share: what is live, and what became of it.

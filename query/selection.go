@@ -28,12 +28,15 @@ func (r *run) selectProfiles(ctx context.Context) (*selection, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.sums != nil {
+		findContests(parts)
+	}
 	if parts, err = each(ctx, r.ledger, r.cfg.Concurrency, parts, (*part).name, r.choose); err != nil {
 		return nil, err
 	}
 	dropRepeated(parts)
 	for _, part := range parts {
-		part.picks = slices.DeleteFunc(part.picks, func(k pick) bool { return len(k.chosen) == 0 })
+		part.picks = slices.DeleteFunc(part.picks, func(k pick) bool { return k.profiles() == 0 })
 	}
 	return &selection{parts, p.types}, nil
 }
@@ -160,7 +163,7 @@ func (s *selection) profiles() int {
 	n := 0
 	for _, p := range s.parts {
 		for _, k := range p.picks {
-			n += len(k.chosen)
+			n += k.profiles()
 		}
 	}
 	return n
@@ -176,7 +179,7 @@ func (s *selection) groups() []counted {
 			if !found {
 				all = slices.Insert(all, i, counted{group: g})
 			}
-			all[i].profiles += len(k.chosen)
+			all[i].profiles += k.profiles()
 		}
 	}
 	return all

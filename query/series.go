@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/serve"
 )
@@ -78,6 +79,10 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 	}
 	stats, err := q.answer(ctx, "series", req.Request, func(ctx context.Context, r *run) error {
 		list.Type, list.Series = profile.Type{}, nil
+		if req.Aggregate == Sum { // windows begin at midnight, and so do steps that are made of them
+			r.sums = func(window time.Duration) bool { return list.Step%window == 0 && (24*time.Hour)%list.Step == 0 }
+			r.apart, r.alike = len(req.By) > 0 || req.ByAll, true
+		}
 		s, err := r.selectProfiles(ctx)
 		if err != nil {
 			return err
@@ -184,6 +189,9 @@ func newStepSums(req SeriesRequest, step time.Duration) *stepSums {
 
 // add adds a pick's profiles by the values of a sample type.
 func (s *stepSums) add(p *part, k pick, column int) {
+	for _, w := range k.windows {
+		s.addWindows(p, w, column)
+	}
 	var to *line
 	var level *level
 	last := uint32(0)
@@ -202,6 +210,22 @@ func (s *stepSums) add(p *part, k pick, column int) {
 		} else if latest, ok := level.latest[begin]; !ok || cmp.Or(cmp.Compare(d.time, latest.time), cmp.Compare(d.value, latest.value)) > 0 {
 			level.latest[begin] = d
 		}
+	}
+}
+
+// addWindows adds sums, each of which lies in one step.
+func (s *stepSums) addWindows(p *part, w windows, column int) {
+	for _, i := range w.chosen {
+		var labels profile.Labels // of sums over services nothing is told apart
+		if w.rollup.Axis == arrowblock.BySeries {
+			labels = p.blk.Series()[w.cells.Key[i]].Labels
+		}
+		first := p.start() + int64(w.cells.FirstT[i])
+		to := s.line(labels).step(first - first%s.stepMS)
+		profiles := int(w.cells.Profiles[i])
+		to.add(dated{first, w.cells.Values[column][i], w.cells.DurationNanos[i]})
+		to.profiles += profiles - 1
+		to.several = to.several || profiles > 1
 	}
 }
 

@@ -66,7 +66,9 @@ func (t *Tree) WriteSpeedscope(w io.Writer) error {
 		Name     string         `json:"name"`
 		Exporter string         `json:"exporter"`
 	}{
-		"https://www.speedscope.app/file-format-schema.json", map[string]any{"frames": frames}, profiles,
+		"https://www.speedscope.app/file-format-schema.json",
+		map[string]any{"frames": frames},
+		profiles,
 		t.Type.String() + " " + formatTime(t.Range.From) + " – " + formatTime(t.Range.To), "coldframe",
 	})
 }

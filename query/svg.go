@@ -45,9 +45,9 @@ func (t *Tree) WriteSVG(w io.Writer) error {
 		if label := fit(name, width-4); label != "" {
 			fmt.Fprintf(out, `<text x="%.1f" y="%d">%s</text>`, x+2, y+12, escapeXML(label))
 		}
-		out.WriteString("</g>\n")
+		fmt.Fprint(out, "</g>\n")
 	})
-	out.WriteString("</svg>\n")
+	fmt.Fprint(out, "</svg>\n")
 	return out.Flush()
 }
 

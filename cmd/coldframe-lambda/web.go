@@ -11,11 +11,11 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdaurl"
 
+	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
 	"github.com/coldframe/coldframe/serve"
@@ -58,16 +58,15 @@ func (f *function) queryConfig() query.Config {
 }
 
 // retention is how long a tenant's profiles are kept: those of a deleted one not for an instant.
-func (f *function) retention(ctx context.Context, tenant profile.Tenant) (time.Duration, error) {
+func (f *function) retention(ctx context.Context, tenant profile.Tenant) (catalog.Retentions, error) {
 	s, err := f.cat.Settings(ctx, tenant)
 	if err != nil {
-		return 0, err
+		return catalog.Retentions{}, err
 	}
 	if s.Deleted != nil {
-		return time.Nanosecond, nil
+		return catalog.Retentions{Raw: 1}, nil // nanosecond
 	}
-	kept, err := f.cat.Retentions(ctx, tenant)
-	return time.Duration(kept.Raw), err
+	return f.cat.Retentions(ctx, tenant)
 }
 
 // bear refuses requests without one of the tokens, as a bearer token or as the password

@@ -133,17 +133,16 @@ func (c *tenantSetCmd) Run(ctx context.Context, g *globals) error {
 
 // retentionOf tells queries how long a tenant's profiles are kept: those of a deleted one
 // not for an instant.
-func retentionOf(cat *catalog.Catalog) func(context.Context, profile.Tenant) (time.Duration, error) {
-	return func(ctx context.Context, tenant profile.Tenant) (time.Duration, error) {
+func retentionOf(cat *catalog.Catalog) func(context.Context, profile.Tenant) (catalog.Retentions, error) {
+	return func(ctx context.Context, tenant profile.Tenant) (catalog.Retentions, error) {
 		s, err := cat.Settings(ctx, tenant)
 		if err != nil {
-			return 0, err
+			return catalog.Retentions{}, err
 		}
 		if s.Deleted != nil {
-			return time.Nanosecond, nil
+			return catalog.Retentions{Raw: 1}, nil // nanosecond
 		}
-		r, err := cat.Retentions(ctx, tenant)
-		return time.Duration(r.Raw), err
+		return cat.Retentions(ctx, tenant)
 	}
 }
 
