@@ -138,6 +138,7 @@ func (f *function) compactor(ctx context.Context, s shard) (*compactor.Compactor
 		Shards:      []block.Shard{s.Shard},
 		MemoryBytes: (f.cfg.MemoryBytes - 96<<20) / 2,
 		Jobs:        1,
+		Delete:      f.cfg.Delete,
 		Observer:    f.report.observeCompactor(),
 	}
 	if deadline, ok := ctx.Deadline(); ok {

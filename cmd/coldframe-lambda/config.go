@@ -41,6 +41,10 @@ type config struct {
 	// Shards is how many shards a tenant's pushes are spread over.
 	Shards int // COLDFRAME_SHARDS; 1
 
+	// Delete has compaction delete what it has merged an hour later, instead of leaving it to the
+	// bucket's rules for a week: on says so.
+	Delete bool // COLDFRAME_DELETE; off
+
 	LogLevel slog.Level // COLDFRAME_LOG_LEVEL; info
 
 	// What Lambda sets.
@@ -69,6 +73,7 @@ func readConfig(getenv func(string) string) (config, error) {
 		CacheBytes:  r.number("COLDFRAME_CACHE_BYTES", 384<<20, 0, 10<<30),
 		CacheDir:    r.text("COLDFRAME_CACHE_DIR", "/tmp/coldframe"),
 		Shards:      int(r.number("COLDFRAME_SHARDS", 1, 1, 256)),
+		Delete:      r.word("COLDFRAME_DELETE", "off", "on") == "on",
 		MemoryBytes: r.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512, 128, 10240) << 20,
 		Function:    getenv("AWS_LAMBDA_FUNCTION_NAME"),
 		Qualifier:   r.text("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),

@@ -51,6 +51,7 @@ type cli struct {
 	TenantCommand tenantCmd    `cmd:"" name:"tenant" help:"Tenants: who there is, how long their profiles are kept, how many shards they have."`
 	Delete        deleteCmd    `cmd:"" help:"Delete all that a tenant has. It may run while everything else does."`
 	Lifecycle     lifecycleCmd `cmd:"" help:"The rules by which the bucket deletes what is old."`
+	Cost          costCmd      `cmd:"" help:"Estimate the monthly bill, line by line."`
 
 	globals
 }

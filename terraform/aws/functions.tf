@@ -22,7 +22,7 @@ locals {
         policy      = local.compact_policy
         invokes     = true # one invocation a shard
         url         = false
-        environment = {}
+        environment = var.compact.delete ? { COLDFRAME_DELETE = "on" } : {}
       }
     },
     var.ingest.enabled ? {

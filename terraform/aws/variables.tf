@@ -113,11 +113,12 @@ variable "query" {
 }
 
 variable "compact" {
-  description = "The function that compacts: memory, seconds until it is stopped, and how often it looks for work. Several may run at once."
+  description = "The function that compacts: memory, seconds until it is stopped, how often it looks for work, and whether it deletes what it has merged after an hour rather than leaving it to the bucket's rules for a week. Several may run at once."
   type = object({
     memory_mb       = optional(number, 1769)
     timeout_seconds = optional(number, 900)
     schedule        = optional(string, "rate(1 minute)")
+    delete          = optional(bool, false)
   })
   default = {}
 
