@@ -81,11 +81,12 @@ func (s *side) read(ctx context.Context) error {
 
 // fold makes t of what was read.
 func (t *Tree) fold(sides []*side, v View) error {
-	capacity := 0
+	capacity, functions := 0, 0
 	for _, s := range sides {
 		if s.merged == nil {
 			continue
 		}
+		functions = max(functions, s.merged.sym.NumFunctions())
 		for _, g := range s.merged.groups {
 			capacity += g.tree.Len()
 		}
@@ -93,7 +94,7 @@ func (t *Tree) fold(sides []*side, v View) error {
 			return serve.Field("base_query", fmt.Errorf("%s cannot be compared with %s: %w", t.Type, s.typ, profile.ErrInvalid))
 		}
 	}
-	made := newTrie(newFrameTable(v.Frames), capacity)
+	made := newTrie(newFrameTable(v.Frames, functions), capacity)
 	for column, s := range sides {
 		if s.merged == nil {
 			continue
@@ -246,7 +247,9 @@ type folder struct {
 	*trie
 	sieve      *sieve
 	ofLocation []frameSpan // by FrameID; empty: not met
+	ofFunction []uint32    // by function, where functions are what tells frames apart; 0: not met
 	lists      []uint32    // frames, the outermost caller of a location first
+	place      Frame       // the one that is looked at
 }
 
 // frameSpan are the frames of a location, in folder.lists. met tells an empty one from none.
@@ -256,7 +259,11 @@ type frameSpan struct {
 }
 
 func newFolder(t *trie, s *sieve) *folder {
-	return &folder{trie: t, sieve: s, ofLocation: make([]frameSpan, s.sym.Len())}
+	f := &folder{trie: t, sieve: s, ofLocation: make([]frameSpan, s.sym.Len())}
+	if t.table.key == FrameByFunction {
+		f.ofFunction = make([]uint32, s.sym.NumFunctions())
+	}
+	return f
 }
 
 // fold adds a tree of locations below a node of the trie. Nodes without a value and
@@ -286,8 +293,24 @@ func (f *folder) framesOf(id arrowblock.FrameID) []uint32 {
 	if !span.met {
 		from := len(f.lists)
 		location := f.sieve.sym.Frame(id)
-		placesOf(f.sieve, &location, func(p *Frame) { f.lists = append(f.lists, f.table.number(p)) })
+		placesOf(f.sieve, &location, &f.place, f.append)
 		*span = frameSpan{uint32(from), uint32(len(f.lists)), true}
 	}
 	return f.lists[span.from:span.to]
+}
+
+// append adds the number of a place's frame to the lists.
+func (f *folder) append(place *Frame, function int) {
+	if function < 0 || f.ofFunction == nil || place.Name == "" {
+		f.lists = append(f.lists, f.table.number(place))
+		return
+	}
+	n := f.ofFunction[function]
+	if n == 0 {
+		n = f.table.number(place)
+		f.ofFunction[function] = n
+	} else {
+		f.table.frames[n].agree(place)
+	}
+	f.lists = append(f.lists, n)
 }

@@ -85,11 +85,13 @@ type frameTable struct {
 	byID   map[frameID]uint32
 }
 
-func newFrameTable(key FrameKey) *frameTable {
+// newFrameTable makes room for some frames; more find room too.
+func newFrameTable(key FrameKey, room int) *frameTable {
 	if key == 0 {
 		key = FrameByFunction
 	}
-	return &frameTable{key, []Frame{{Kind: RootFrame}}, map[string]uint32{}, map[frameID]uint32{}}
+	frames := append(make([]Frame, 0, room+1), Frame{Kind: RootFrame})
+	return &frameTable{key, frames, map[string]uint32{}, map[frameID]uint32{}}
 }
 
 // number is the number of a place's frame.
@@ -221,30 +223,34 @@ func (t *frameTable) sorted() (frames []Frame, rank []uint32) {
 	return frames, rank
 }
 
-// placesOf calls f with the frames of a location that a sieve lets pass, the outermost caller first.
-// Their Name is the function's, "" where it has none.
-func placesOf(s *sieve, location *arrowblock.Frame, f func(*Frame)) {
+// placesOf calls f with the frames of a location that a sieve lets pass, the outermost caller
+// first, and with their function in the sieve's symbols, -1 where there is none. Their Name is
+// the function's. The frame is place, which f must not keep.
+func placesOf(s *sieve, location *arrowblock.Frame, place *Frame, f func(place *Frame, function int)) {
 	at := Frame{Address: location.Address}
 	if location.Mapping >= 0 {
 		m := &s.sym.Mappings()[location.Mapping]
 		at.Mapping, at.BuildID = m.File, m.BuildID
 	}
+	kernel := isKernel(at.Mapping)
 	emit := func(line int) {
-		g := at
+		*place = at
+		of := -1
 		if line < len(location.Lines) {
 			l := location.Lines[line]
+			of = int(l.Function)
 			function := s.sym.Function(l.Function)
-			g.Name, g.SystemName = cmp.Or(function.Name, function.SystemName), function.SystemName
-			g.File, g.StartLine, g.Line = function.Filename, function.StartLine, l.Line
-			g.Inlined = line < len(location.Lines)-1
+			place.Name, place.SystemName = cmp.Or(function.Name, function.SystemName), function.SystemName
+			place.File, place.StartLine, place.Line = function.Filename, function.StartLine, l.Line
+			place.Inlined = line < len(location.Lines)-1
 		}
 		switch {
-		case isKernel(g.Mapping):
-			g.Kind = KernelFrame
-		case g.Name == "":
-			g.Kind = UnsymbolizedFrame
+		case kernel:
+			place.Kind = KernelFrame
+		case place.Name == "":
+			place.Kind = UnsymbolizedFrame
 		}
-		f(&g)
+		f(place, of)
 	}
 	if len(s.frames) > 0 {
 		for _, line := range slices.Backward(s.linesOf(*location)) {
