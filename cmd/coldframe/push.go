@@ -18,7 +18,7 @@ import (
 )
 
 type pushCmd struct {
-	Files    []string          `arg:"" type:"existingfile" help:"Profiles: pprof, gzip or not."`
+	Files    []string          `arg:"" type:"existingfile" help:"Profiles: pprof; perf.data, and the text of perf script; JFR recordings; files of Parca's agent (.padata). Gzip or not, told by what they begin with."`
 	Label    map[string]string `placeholder:"NAME=VALUE" help:"Label of the series that the profiles join. May be repeated."`
 	TypeName string            `help:"Name of the profiles (process_cpu, memory, …); follows from what they measure when left out."`
 	Shards   int               `placeholder:"N" help:"How many shards the tenant has, if not as many as its settings say, else 1."`
@@ -32,57 +32,73 @@ const pushesInFlight = 16
 
 // Run is the command.
 func (c *pushCmd) Run(ctx context.Context, g *globals) error {
-	labels, err := profile.LabelsFromMap(c.Label)
-	if err != nil {
+	if _, err := profile.LabelsFromMap(c.Label); err != nil {
 		return usage(fmt.Errorf("--label: %w", err))
 	}
 	if err := c.authorize(g); err != nil {
 		return err
 	}
-	push, finish, err := c.sender(ctx, g, labels)
+	push, finish, err := c.sender(ctx, g)
 	if err != nil {
 		return err
 	}
-	failures := make([]error, len(c.Files))
+	outcomes := make([]pushed, len(c.Files))
 	var group errgroup.Group
 	group.SetLimit(pushesInFlight)
 	for i, file := range c.Files {
 		group.Go(func() error {
-			body, err := os.ReadFile(file)
-			if err == nil {
-				err = push(ctx, body)
-			}
-			if err != nil {
-				failures[i] = fmt.Errorf("%s: %w", file, err)
-			}
+			outcomes[i] = c.pushFile(ctx, file, push)
 			return nil
 		})
 	}
 	_ = group.Wait() // failures are gathered by file
-	failed := 0
-	for _, err := range failures {
-		if err != nil {
-			failed++
-			g.log.Error("not stored", "err", err)
+	stored, all, cut := 0, 0, 0
+	for i, o := range outcomes {
+		stored, all = stored+o.stored, all+o.profiles
+		if o.err != nil {
+			g.log.Error("not stored", "err", fmt.Errorf("%s: %w", c.Files[i], o.err))
+		}
+		if !o.whole && o.err == nil {
+			cut++
+			g.log.Warn("the file ends within a batch; what is before it is stored", "file", c.Files[i])
 		}
 	}
 	if err := finish(); err != nil {
 		return err
 	}
-	fmt.Fprintf(g.out, "stored %d of %d profiles\n", len(c.Files)-failed, len(c.Files))
+	fmt.Fprintf(g.out, "stored %d of %d profiles\n", stored, all)
 	switch {
-	case failed == 0:
+	case stored == all && cut == 0:
 		return nil
-	case failed == len(c.Files):
+	case stored == 0:
 		return errors.New("no profile was stored")
 	}
-	return fmt.Errorf("%d of %d profiles were not stored: %w", failed, len(c.Files), errPartial)
+	return fmt.Errorf("%d of %d profiles were not stored, %d files are cut off: %w", all-stored, all, cut, errPartial)
 }
 
-// sender gives what stores one profile durably, through the server or straight into the bucket.
-func (c *pushCmd) sender(ctx context.Context, g *globals, labels profile.Labels) (push func(context.Context, []byte) error, finish func() error, err error) {
+// pushed is what became of a file. One that cannot be read counts as one profile.
+type pushed struct {
+	profiles, stored int
+	whole            bool
+	err              error
+}
+
+// sendFunc stores profiles durably and says how many it has stored before it failed.
+type sendFunc func(context.Context, []upload.Profile) (stored int, err error)
+
+func (c *pushCmd) pushFile(ctx context.Context, file string, send sendFunc) pushed {
+	profiles, whole, err := c.readProfiles(file)
+	if err != nil {
+		return pushed{profiles: 1, err: err}
+	}
+	stored, err := send(ctx, profiles)
+	return pushed{len(profiles), stored, whole, err}
+}
+
+// sender gives what stores a file's profiles, through the server or straight into the bucket.
+func (c *pushCmd) sender(ctx context.Context, g *globals) (send sendFunc, finish func() error, err error) {
 	if c.Server != "" {
-		return c.throughServer(g, labels), func() error { return nil }, nil
+		return c.throughServer(g), func() error { return nil }, nil
 	}
 	bkt, err := c.open(ctx, g)
 	if err != nil {
@@ -97,27 +113,35 @@ func (c *pushCmd) sender(ctx context.Context, g *globals, labels profile.Labels)
 	if err != nil {
 		return nil, nil, err
 	}
-	push = func(ctx context.Context, body []byte) error {
-		return up.Push(ctx, g.tenant, upload.Profile{Name: c.TypeName, Labels: labels, Body: body})
+	send = func(ctx context.Context, profiles []upload.Profile) (int, error) {
+		if err := up.Push(ctx, g.tenant, profiles...); err != nil {
+			return 0, err
+		}
+		return len(profiles), nil
 	}
-	return push, func() error { return up.Close(context.WithoutCancel(ctx)) }, nil
+	return send, func() error { return up.Close(context.WithoutCancel(ctx)) }, nil
 }
 
-func (c *pushCmd) throughServer(g *globals, labels profile.Labels) func(context.Context, []byte) error {
-	params := url.Values{}
-	for _, l := range labels {
-		params.Set(l.Name, l.Value)
-	}
-	if c.TypeName != "" {
-		params.Set("type_name", c.TypeName)
-	}
-	target := strings.TrimSuffix(c.Server, "/") + "/api/v1/push?" + params.Encode()
-	return func(ctx context.Context, body []byte) error {
-		resp, err := do(ctx, g, http.DefaultClient, http.MethodPost, target, bytes.NewReader(body))
-		if err != nil {
-			return err
+func (c *pushCmd) throughServer(g *globals) sendFunc {
+	return func(ctx context.Context, profiles []upload.Profile) (int, error) {
+		for i, p := range profiles {
+			params := url.Values{}
+			for _, l := range p.Labels {
+				params.Set(l.Name, l.Value)
+			}
+			if p.Name != "" {
+				params.Set("type_name", p.Name)
+			}
+			target := strings.TrimSuffix(c.Server, "/") + "/api/v1/push?" + params.Encode()
+			resp, err := do(ctx, g, http.DefaultClient, http.MethodPost, target, bytes.NewReader(p.Body))
+			if err != nil {
+				return i, err
+			}
+			if err := resp.Body.Close(); err != nil {
+				return i, err
+			}
 		}
-		return resp.Body.Close()
+		return len(profiles), nil
 	}
 }
 
