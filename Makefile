@@ -78,6 +78,10 @@ sim: need-go ## run the protocol's simulation 2,000 times
 sim-mutations: need-go ## take the protocol's guards away one by one; the simulation must find each
 	go test -tags mutations -count=1 -timeout 60m -run TestMutations -v ./internal/sim
 
+.PHONY: chaos
+chaos: need-go test-tools ## kill compactors behind a bad network for two minutes, while clients push
+	COLDFRAME_TEST_CHAOS=2m go test -count=1 -timeout 15m -run TestChaos -v ./cmd/coldframe
+
 # It compiles and runs programs by gcc, g++, rustc, go, javac, node, python3 and perf; what is not
 # there is skipped, and a failure where CI is set.
 .PHONY: test-bpf

@@ -15,6 +15,13 @@ install() { # name, module, package below it, version
 install versitygw github.com/versity/versitygw /cmd/versitygw v1.8.0
 install fake-gcs-server github.com/fsouza/fake-gcs-server "" v1.56.1
 
+# Its command is called server.
+if ! go version -m "$bin/toxiproxy-server" 2>/dev/null | grep -q "mod	github.com/Shopify/toxiproxy/v2	v2.12.0	"; then
+	GOBIN=$bin/toxiproxy go install github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0
+	mv "$bin/toxiproxy/server" "$bin/toxiproxy-server"
+	rmdir "$bin/toxiproxy"
+fi
+
 # A copy of the lock file, made last, says that all of it is installed.
 if ! cmp -s "$here/azurite/package-lock.json" "$bin/azurite/installed.json"; then
 	cp "$here/azurite/package.json" "$here/azurite/package-lock.json" "$bin/azurite/"
