@@ -105,7 +105,7 @@ func (c *client) Create(ctx context.Context, key string, r io.Reader, size int64
 	if _, err := io.ReadFull(r, data); err != nil {
 		return err
 	}
-	if k, err := block.ParseArrowKey(key); err == nil {
+	if k, err := block.ParseArrowKey(key); err == nil && k.Class != block.ClassR4 {
 		c.mu.Lock()
 		at := place{k.Tenant, k.Shard}
 		c.outputs[at] = append(c.outputs[at], key)

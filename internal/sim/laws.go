@@ -72,6 +72,7 @@ type register struct {
 	catalog.Head
 	txns    map[block.ID]bool
 	live    map[string]bool // keys, those in arch parts too
+	rollups map[string]bool // keys of those that outlive them
 	sources map[source]string
 }
 
@@ -221,7 +222,7 @@ func (l *laws) deleted(_ time.Time, key string) {
 	defer l.mu.Unlock()
 	l.counts.Deletes++
 	for _, r := range l.registers {
-		if r.live[key] {
+		if r.live[key] || r.rollups[key] {
 			l.breakLocked("%s is live and was deleted", key)
 		}
 	}
@@ -322,8 +323,14 @@ func (l *laws) resolve(at place, r *register) error {
 		}
 		entries = append(entries[:len(entries):len(entries)], old...)
 	}
-	r.live, r.sources = make(map[string]bool, len(entries)), map[source]string{}
+	r.live, r.rollups, r.sources = make(map[string]bool, len(entries)), map[string]bool{}, map[source]string{}
 	for _, m := range entries {
+		if rollups := m.RollupKey(at.tenant, at.shard); rollups != "" {
+			if _, err := l.mem.Stat(context.Background(), rollups); err != nil {
+				return fmt.Errorf("the rollups of a live block are gone: %w", err)
+			}
+			r.rollups[rollups] = true
+		}
 		key := m.Key(at.tenant, at.shard)
 		b := l.blocks[key]
 		if b == nil {
