@@ -25,10 +25,14 @@ func (q *Querier) Tree(ctx context.Context, req TreeRequest) (*Tree, error) {
 		if req.Base != nil {
 			sides = append(sides, &side{run: r.base(*req.Base)})
 		}
+		r.alone = r.alone || req.Aggregate != Sum // others know only their own blocks
 		g, gctx := errgroup.WithContext(ctx)
 		for _, s := range sides {
-			s.by, s.sums, s.apart = req.Labels, anyWindow, len(req.Labels) > 0
-			g.Go(func() error { return s.read(gctx) })
+			s.by, s.apart = req.Labels, len(req.Labels) > 0
+			if req.Aggregate == Sum {
+				s.sums = anyWindow
+			}
+			g.Go(func() error { return s.read(gctx, req.Aggregate) })
 		}
 		if err := g.Wait(); err != nil {
 			return err
@@ -50,10 +54,12 @@ type side struct {
 	merged   *merged      // nil: the same
 	sieve    *sieve
 	filtered int64
+
+	before *side // what is taken from it, for differences; nil: nothing
 }
 
 // read selects and merges what the side asks for, without the stacks that are filtered out.
-func (s *side) read(ctx context.Context) error {
+func (s *side) read(ctx context.Context, a Aggregate) error {
 	selected, err := s.selectProfiles(ctx)
 	if err != nil {
 		return err
@@ -65,6 +71,26 @@ func (s *side) read(ctx context.Context) error {
 	c = c.single()
 	selected.keep(c)
 	s.typ = c.typ(0)
+	if err := a.counts(s.typ); err != nil {
+		return err
+	}
+	switch a {
+	case Last:
+		selected = selected.latest(c)
+	case Difference:
+		s.typ.Delta = true
+		var first *selection
+		selected, first = selected.ends(c)
+		s.before = &side{run: s.run}
+		if err := s.before.gather(ctx, first, c); err != nil {
+			return err
+		}
+	}
+	return s.gather(ctx, selected, c)
+}
+
+// gather merges what was selected, without the stacks that are filtered out.
+func (s *side) gather(ctx context.Context, selected *selection, c *choice) (err error) {
 	if s.merged, err = s.merge(ctx, selected, c, false); err != nil {
 		return err
 	}
@@ -99,17 +125,11 @@ func (t *Tree) fold(sides []*side, v View) error {
 		if s.merged == nil {
 			continue
 		}
-		f := newFolder(made, s.sieve)
-		for _, g := range s.merged.groups {
-			if g.tree.Len() == 1 && g.tree.Self[0][0] == 0 {
-				continue
-			}
-			root := uint32(0)
-			if len(v.Labels) > 0 {
-				frame := Frame{Name: g.labels.String(), Kind: LabelFrame, Labels: g.labels}
-				root = made.child(0, made.table.number(&frame))
-			}
-			f.fold(g.tree, column, root)
+		s.fold(made, column, 1, v)
+		if s.before != nil {
+			s.before.fold(made, column, -1, v)
+			s.filtered = max(0, s.filtered-s.before.filtered)
+			made.floor(column)
 		}
 	}
 	made.emit(t, len(sides) > 1)
@@ -119,6 +139,22 @@ func (t *Tree) fold(sides []*side, v View) error {
 	}
 	t.turn(v)
 	return nil
+}
+
+// fold adds a side's values, times a sign, to a column of a trie.
+func (s *side) fold(made *trie, column int, sign int64, v View) {
+	f := newFolder(made, s.sieve)
+	for _, g := range s.merged.groups {
+		if g.tree.Len() == 1 && g.tree.Self[0][0] == 0 {
+			continue
+		}
+		root := uint32(0)
+		if len(v.Labels) > 0 {
+			frame := Frame{Name: g.labels.String(), Kind: LabelFrame, Labels: g.labels}
+			root = made.child(0, made.table.number(&frame))
+		}
+		f.fold(g.tree, column, root, sign)
+	}
 }
 
 // trie is a tree under construction. Its nodes are numbered as they are met, parents
@@ -165,6 +201,13 @@ func (t *trie) add(column int, node uint32, value int64) {
 		*values = append(*values, make([]int64, len(t.nodes)-len(*values))...)
 	}
 	(*values)[node] += value
+}
+
+// floor makes what is below nothing nothing.
+func (t *trie) floor(column int) {
+	for i, v := range t.values[column] {
+		t.values[column][i] = max(v, 0)
+	}
 }
 
 // child is the node of a frame below a node, made when there is none.
@@ -268,7 +311,7 @@ func newFolder(t *trie, s *sieve) *folder {
 
 // fold adds a tree of locations below a node of the trie. Nodes without a value and
 // any below should have been pruned.
-func (f *folder) fold(locations *arrowblock.Tree, column int, root uint32) {
+func (f *folder) fold(locations *arrowblock.Tree, column int, root uint32, sign int64) {
 	self := locations.Self[0]
 	collapse := f.table.key&FrameByFunction == 0
 	path := []uint32{root} // the node that each location on the path ends in
@@ -284,7 +327,7 @@ func (f *folder) fold(locations *arrowblock.Tree, column int, root uint32) {
 			}
 			path = append(path[:depth], node)
 		}
-		f.add(column, path[depth], self[i])
+		f.add(column, path[depth], sign*self[i])
 	}
 }
 

@@ -214,9 +214,7 @@ func (q *Querier) serveSeries(r *http.Request) (*answer, error) {
 		return nil, err
 	}
 	sreq := SeriesRequest{Request: req, Step: p.duration("step"), By: p.list("by")}
-	if p.choice("aggregate", "sum", "last") == "last" {
-		sreq.Aggregate = Last
-	}
+	sreq.Aggregate = p.aggregate()
 	format := p.choice("format", "json", "csv")
 	if p.err != nil {
 		return nil, p.err

@@ -47,6 +47,7 @@ func (p *params) treeRequest(req Request) TreeRequest {
 	t := TreeRequest{Request: req, View: View{Sandwich: p.values.Get("sandwich"), Invert: p.flag("invert")}}
 	p.fail("group_by", ParseGroupBy(&t.View, p.list("group_by")))
 	t.Base = p.base(req)
+	t.Aggregate = p.aggregate()
 	t.Absolute = p.choice("diff", "relative", "absolute") == "absolute"
 	return t
 }

@@ -22,6 +22,9 @@ type TreeRequest struct {
 	Request
 	View
 
+	// Aggregate says which of a series' profiles are added up, and how.
+	Aggregate Aggregate
+
 	// Base, when there is one, is what the answer is compared with: the tree has
 	// the nodes of both, and columns of the base's values. Tenant, Strict and Fresh are the
 	// Request's, and both see the same snapshot of the bucket.

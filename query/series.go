@@ -24,17 +24,6 @@ type SeriesRequest struct {
 	Aggregate Aggregate
 }
 
-// Aggregate says how the profiles of one step become one value.
-type Aggregate int
-
-const (
-	// Sum adds them: right for what belongs to a profile's duration, and what adds up.
-	Sum Aggregate = iota
-	// Last takes of each series the latest profile and adds those: right for levels, as
-	// memory in use.
-	Last
-)
-
 // SeriesList is the totals of profiles over time, by label.
 type SeriesList struct {
 	Type   profile.Type
@@ -93,12 +82,20 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 		}
 		c = c.single()
 		list.Type = c.typ(0)
+		if err := req.Aggregate.counts(list.Type); err != nil {
+			return err
+		}
 		s.keep(c)
 		r.counted(s.profiles())
 		sums := newStepSums(req, list.Step)
-		for _, p := range s.parts {
-			for _, k := range p.picks {
-				sums.add(p, k, c.columns(p.blk.Groups()[k.group])[0])
+		if req.Aggregate == Difference {
+			list.Type.Delta = true
+			sums.addDifferences(s, c)
+		} else {
+			for _, p := range s.parts {
+				for _, k := range p.picks {
+					sums.add(p, k, c.columns(p.blk.Groups()[k.group])[0])
+				}
 			}
 		}
 		list.Series = sums.series()
@@ -226,6 +223,18 @@ func (s *stepSums) addWindows(p *part, w windows, column int) {
 		to.add(dated{first, w.cells.Values[column][i], w.cells.DurationNanos[i]})
 		to.profiles += profiles - 1
 		to.several = to.several || profiles > 1
+	}
+}
+
+// addDifferences adds by how much each series grew.
+func (s *stepSums) addDifferences(selected *selection, c *choice) {
+	for _, profiles := range selected.bySeries(c) {
+		at := profiles[0]
+		p := selected.parts[at.part]
+		to := s.line(p.blk.Series()[p.picks[at.pick].totals.Series[at.row]].Labels)
+		for _, d := range differences(profiles) {
+			to.step(d.time - d.time%s.stepMS).add(d)
+		}
 	}
 }
 

@@ -18,19 +18,20 @@ import (
 )
 
 type getCmd struct {
-	Selector string   `arg:"" optional:"" help:"Which series, as in Prometheus: {service_name=\"api\"}. Everything when left out."`
-	Base     string   `arg:"" optional:"" help:"A second selector, to compare with: see --diff."`
-	From     string   `default:"now-1h" help:"Start of the range: RFC 3339, unix seconds, or now-1h."`
-	To       string   `default:"now" help:"End of the range, which does not belong to it."`
-	Type     string   `help:"Profile type: NAME, NAME/SAMPLE_TYPE or Parca's whole form. May be left out when only one matches."`
-	Format   string   `default:"top" enum:"top,tree,pprof,folded,speedscope,svg,json,arrow,series" help:"top (table), tree (indented), pprof, folded (for flamegraph.pl), speedscope (for speedscope.app), svg (flame graph), json or arrow (flame graph as data), series (CSV over time)."`
-	Output   string   `short:"o" help:"Write to this file instead of standard output."`
-	Limit    int      `default:"30" help:"Rows of --format top; 0: all."`
-	Order    string   `default:"auto" enum:"auto,self,total,diff" help:"Order of --format top: self, total, or diff; auto is diff in a comparison, else self."`
-	Step     string   `help:"Step of --format series, as 30s or 5m; chosen by the range when left out."`
-	By       []string `help:"Labels that split --format series; the same as --group-by."`
-	Strict   bool     `help:"Fail if anything that should be part of the answer cannot be read."`
-	Explain  bool     `help:"Tell what would be read, and what that would cost, as JSON; read nothing."`
+	Selector  string   `arg:"" optional:"" help:"Which series, as in Prometheus: {service_name=\"api\"}. Everything when left out."`
+	Base      string   `arg:"" optional:"" help:"A second selector, to compare with: see --diff."`
+	From      string   `default:"now-1h" help:"Start of the range: RFC 3339, unix seconds, or now-1h."`
+	To        string   `default:"now" help:"End of the range, which does not belong to it."`
+	Type      string   `help:"Profile type: NAME, NAME/SAMPLE_TYPE or Parca's whole form. May be left out when only one matches."`
+	Format    string   `default:"top" enum:"top,tree,pprof,folded,speedscope,svg,json,arrow,series" help:"top (table), tree (indented), pprof, folded (for flamegraph.pl), speedscope (for speedscope.app), svg (flame graph), json or arrow (flame graph as data), series (CSV over time)."`
+	Output    string   `short:"o" help:"Write to this file instead of standard output."`
+	Limit     int      `default:"30" help:"Rows of --format top; 0: all."`
+	Order     string   `default:"auto" enum:"auto,self,total,diff" help:"Order of --format top: self, total, or diff; auto is diff in a comparison, else self."`
+	Step      string   `help:"Step of --format series, as 30s or 5m; chosen by the range when left out."`
+	By        []string `help:"Labels that split --format series; the same as --group-by."`
+	Aggregate string   `default:"sum" enum:"sum,last,difference" help:"What a series' profiles become: sum; last, for levels as memory in use; difference, for what is counted since a program began, as allocations and contentions. Not for --format pprof."`
+	Strict    bool     `help:"Fail if anything that should be part of the answer cannot be read."`
+	Explain   bool     `help:"Tell what would be read, and what that would cost, as JSON; read nothing."`
 
 	Filter      []string `sep:"none" placeholder:"FIELD=VALUE" help:"Only stacks with such a frame; may be repeated. FIELD is function, system, binary, file, address or line; = equals, *= contains, ^= starts with, and !=, !*=, !^= all frames do not; conditions are joined by ' && '."`
 	FrameFilter []string `sep:"none" placeholder:"FIELD=VALUE" help:"Only such frames of the stacks."`
@@ -85,6 +86,9 @@ func (c *getCmd) endpoint() (path string, params url.Values, err error) {
 		}
 	}
 	set("type", c.Type)
+	if c.Aggregate != "sum" {
+		params.Set("aggregate", c.Aggregate)
+	}
 	if c.Strict {
 		params.Set("strict", "1")
 	}
