@@ -25,6 +25,9 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	if err := r.req.Range.Validate(); err != nil {
 		return nil, err
 	}
+	if err := r.checkRange(r.req.Range); err != nil {
+		return nil, err
+	}
 	snap, err := r.live(ctx)
 	if err != nil {
 		if snap == nil || len(snap.Shards) == 0 || ctx.Err() != nil {

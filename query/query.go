@@ -21,8 +21,6 @@ import (
 	"runtime"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/catalog"
@@ -86,6 +84,8 @@ type Config struct {
 	// Now is the clock that "now" means in a request; [time.Now].
 	Now func() time.Time
 
+	// Limits are what each tenant may ask for.
+	Limits TenantLimits
 	// Prices say what answers cost.
 	Prices Prices
 
@@ -114,11 +114,13 @@ type Querier struct {
 	cat *catalog.Catalog
 	bkt bucket.Bucket
 
-	requests  *semaphore.Weighted // in flight
-	snapshots snapshots
-	indexes   *lru[string, *arrowblock.Block] // by key
-	ranges    *lru[objectRange, []byte]
-	cpu       cpuMeter
+	requests   *turns // in flight
+	hedges     hedges
+	admissions admissions
+	snapshots  snapshots
+	indexes    *lru[string, *arrowblock.Block] // by key
+	ranges     *lru[objectRange, []byte]
+	cpu        cpuMeter
 }
 
 // New makes a Querier that answers from what cat says is live in bkt. It does no I/O.
@@ -143,7 +145,7 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
 		cfg:      cfg,
 		cat:      cat,
 		bkt:      bkt,
-		requests: semaphore.NewWeighted(int64(cfg.Concurrency)),
+		requests: newTurns(cfg.Concurrency),
 		indexes:  newLRU[string, *arrowblock.Block](cfg.IndexCacheBytes),
 		ranges:   newLRU[objectRange, []byte](cfg.RangeCacheBytes),
 	}

@@ -77,7 +77,7 @@ func (q *Querier) Compute(ctx context.Context, p Part) (*Partial, error) {
 		return nil, fmt.Errorf("part of a query: %w", err)
 	}
 	out := &Partial{}
-	stats, err := q.answer(ctx, "part", req, func(ctx context.Context, r *run) error {
+	stats, err := q.answer(ctx, partQuery, req, func(ctx context.Context, r *run) error {
 		r.alone, r.within = true, req.Range
 		if !p.Labels {
 			r.sums = anyWindow // repeated profiles stay with the caller

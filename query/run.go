@@ -95,7 +95,11 @@ func (q *Querier) answer(ctx context.Context, what string, req Request, f func(c
 	defer cancel()
 	ctx, account := q.openAccount(ctx)
 	r := q.newRun(ctx, req)
-	err := f(ctx, r)
+	done, err := q.admit(ctx, what, req.Tenant)
+	if err == nil {
+		defer done()
+		err = f(ctx, r)
+	}
 	if err == nil && r.gone {
 		req.Fresh = true
 		r = q.newRun(ctx, req)

@@ -24,6 +24,9 @@ func (r *run) selectProfiles(ctx context.Context) (*selection, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.checkBytes(p); err != nil {
+		return nil, err
+	}
 	parts, err := r.open(ctx, p)
 	if err != nil {
 		return nil, err

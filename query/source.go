@@ -2,8 +2,14 @@ package query
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/bucket"
 )
 
 // objectRange names bytes of an object. Objects never change, so the bytes do not.
@@ -12,6 +18,13 @@ type objectRange struct {
 	off, n int64 // n < 0: the whole object
 }
 
+const (
+	// Ranges longer than splitAbove are read in pieces of splitInto over several connections,
+	// each of which gives some 90 MB/s.
+	splitAbove = 16 << 20
+	splitInto  = 8 << 20
+)
+
 // read returns a range of an object, from the cache or the bucket. The bytes are
 // shared and must not be changed.
 func (q *Querier) read(ctx context.Context, r objectRange) ([]byte, error) {
@@ -19,22 +32,89 @@ func (q *Querier) read(ctx context.Context, r objectRange) ([]byte, error) {
 		countHit(ctx, int64(len(data)))
 		return data, nil
 	}
-	if err := q.requests.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer q.requests.Release(1)
-	var data []byte
-	var err error
-	if r.n < 0 {
-		data, _, err = q.bkt.Get(ctx, r.key)
-	} else {
-		data, err = q.bkt.GetRange(ctx, r.key, r.off, r.n)
-	}
+	data, err := q.fetch(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	q.ranges.put(r, data, int64(len(data)))
 	return data, nil
+}
+
+// fetch reads a range from the bucket, a long one in pieces.
+func (q *Querier) fetch(ctx context.Context, r objectRange) ([]byte, error) {
+	if r.n <= splitAbove {
+		return q.fetchPiece(ctx, r)
+	}
+	whole := make([]byte, r.n)
+	g, ctx := errgroup.WithContext(ctx)
+	for at := int64(0); at < r.n; at += splitInto {
+		g.Go(func() error {
+			n := min(splitInto, r.n-at)
+			piece, err := q.fetchPiece(ctx, objectRange{r.key, r.off + at, n})
+			if err == nil && int64(len(piece)) != n {
+				err = fmt.Errorf("read %s [%d, %d): %d bytes: %w", r.key, r.off+at, r.off+at+n, len(piece), block.ErrCorrupt)
+			}
+			copy(whole[at:], piece)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return whole, nil
+}
+
+// fetchPiece reads a range in one request, or in a second one where the first takes longer than
+// most do: whichever is answered first counts.
+func (q *Querier) fetchPiece(ctx context.Context, r objectRange) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx) // the one that comes second
+	defer cancel()
+	answers := make(chan fetched, 2)
+	ask := func() { answers <- q.request(ctx, r) }
+	go ask()
+	again := time.NewTimer(q.hedges.wait(r.n))
+	defer again.Stop()
+	for asked := 1; ; {
+		select {
+		case a := <-answers:
+			asked--
+			if a.err == nil {
+				q.hedges.took(r.n, a.took)
+			}
+			if a.err == nil || asked == 0 || errors.Is(a.err, bucket.ErrNotExist) || ctx.Err() != nil {
+				return a.data, a.err
+			}
+		case <-again.C:
+			if q.hedges.may() {
+				asked++
+				go ask()
+			}
+		}
+	}
+}
+
+// fetched is the answer to a request.
+type fetched struct {
+	data []byte
+	took time.Duration // from when it was sent
+	err  error
+}
+
+// request makes one request when it is the query's turn.
+func (q *Querier) request(ctx context.Context, r objectRange) fetched {
+	if err := q.requests.take(ctx, ctx.Value(accountKey{})); err != nil {
+		return fetched{err: err}
+	}
+	defer q.requests.give()
+	began := time.Now()
+	var a fetched
+	if r.n < 0 {
+		a.data, _, a.err = q.bkt.Get(ctx, r.key)
+	} else {
+		a.data, a.err = q.bkt.GetRange(ctx, r.key, r.off, r.n)
+	}
+	a.took = time.Since(began)
+	return a
 }
 
 // source is an Arrow block's bytes, as [block.Source].

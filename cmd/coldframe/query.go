@@ -22,6 +22,10 @@ type queryFlags struct {
 	IndexCacheBytes int64         `default:"268435456" name:"query-index-cache-bytes" help:"Memory for the indexes of blocks; each spares a request. 0: none."`
 	RangeCacheBytes int64         `default:"134217728" name:"query-range-cache-bytes" help:"Memory for ranges of blocks as they lie in the bucket. 0: none."`
 
+	TenantRange   time.Duration `default:"0s" name:"query-tenant-range" help:"How long a range one query may ask for; 0: any."`
+	TenantBytes   int64         `default:"0" name:"query-tenant-bytes" help:"How many bytes of the bucket one query may read, as planned; 0: any."`
+	TenantQueries int           `default:"0" name:"query-tenant-concurrency" help:"How many queries of one tenant are answered at a time, while others wait; 0: any."`
+
 	PriceReads    float64 `default:"0.4" name:"price-million-reads" help:"Dollars for a million GET requests. As all prices, it is for the dollars that answers tell; the defaults are S3's."`
 	PriceLists    float64 `default:"5" name:"price-million-lists" help:"Dollars for a million LIST requests."`
 	PriceGigabyte float64 `default:"0" name:"price-gigabyte-read" help:"Dollars for a gigabyte read from the bucket."`
@@ -32,6 +36,7 @@ func (f queryFlags) config() query.Config {
 	return query.Config{
 		Timeout: f.Timeout, MaxBlocks: f.MaxBlocks, MemoryBytes: f.MemoryBytes,
 		SnapshotTTL: orNone(f.SnapshotTTL), IndexCacheBytes: orNone(f.IndexCacheBytes), RangeCacheBytes: orNone(f.RangeCacheBytes),
+		Limits: query.TenantLimits{Range: f.TenantRange, Bytes: f.TenantBytes, Queries: f.TenantQueries},
 		Prices: query.Prices{MillionReads: orNone(f.PriceReads), MillionLists: orNone(f.PriceLists), GigabyteRead: orNone(f.PriceGigabyte), CPUHour: orNone(f.PriceCPU)},
 	}
 }
