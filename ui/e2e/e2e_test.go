@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
 	cdp "github.com/chromedp/chromedp"
 )
@@ -49,7 +50,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "coldframe")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/coldframe")
+	cmd := exec.CommandContext(context.Background(), "go", "build", "-o", path, "./cmd/coldframe")
 	cmd.Dir = "../.."
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -58,43 +59,95 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// serve runs coldframe dev on a folder until the test ends, and gives its URL.
-func serve(t testing.TB, args ...string) string {
-	t.Helper()
+// server is a coldframe dev that runs.
+type server struct {
+	url, data string // data is the folder that plays the bucket
+	cmd       *exec.Cmd
+	log       bytes.Buffer
+}
+
+func start(data string, args ...string) (*server, error) {
 	path, err := binary()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	address := l.Addr().String()
-	_ = l.Close()
-	cmd := exec.Command(path, append([]string{"dev", "--data", t.TempDir(), "--http-address", address, "--agent", "off"}, args...)...)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
+	if err := l.Close(); err != nil {
+		return nil, err
+	}
+	s := &server{url: "http://" + address, data: data}
+	s.cmd = exec.CommandContext(context.Background(), path, append([]string{"dev", "--data", data, "--http-address", address, "--agent", "off", "--tick", "2s"}, args...)...)
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := ready(context.Background(), s.url)
+		if err == nil {
+			return s, nil
+		}
+		if time.Now().After(deadline) {
+			return nil, fmt.Errorf("coldframe dev does not come up: %w\n%s", err, s.stop())
+		}
+	}
+}
+
+// stop ends the server and gives what it logged.
+func (s *server) stop() string {
+	_ = s.cmd.Process.Signal(os.Interrupt)
+	_ = s.cmd.Wait()
+	return s.log.String()
+}
+
+// serve runs coldframe dev on a folder of its own until the test ends.
+func serve(t testing.TB, args ...string) *server {
+	t.Helper()
+	s, err := start(t.TempDir(), args...)
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("coldframe dev:\n%s", log.String())
+		if log := s.stop(); t.Failed() {
+			t.Logf("coldframe dev:\n%s", log)
 		}
 	})
-	url := "http://" + address
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		err := ready(t.Context(), url)
-		if err == nil {
-			return url
+	return s
+}
+
+// fleet is a server that has an hour of profiles, which tests share as long as they
+// only look.
+var fleet struct {
+	once sync.Once
+	*server
+}
+
+func shared(t testing.TB) *server {
+	t.Helper()
+	chromium(t)
+	fleet.once.Do(func() {
+		dir, err := os.MkdirTemp("", "coldframe-e2e-") //nolint:usetesting // it outlives the test that asks first
+		if err != nil {
+			t.Fatal(err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("coldframe dev does not come up: %v\n%s", err, log.String())
+		if fleet.server, err = start(dir); err != nil {
+			t.Fatal(err)
 		}
+		pushHour(t, fleet.url, time.Now())
+	})
+	return fleet.server
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if fleet.server != nil {
+		fleet.stop()
+		_ = os.RemoveAll(fleet.data)
 	}
+	os.Exit(code)
 }
 
 func ready(ctx context.Context, url string) error {
@@ -127,7 +180,7 @@ func open(t testing.TB, base string) *tab {
 	t.Helper()
 	path := chromium(t)
 	options := append(cdp.DefaultExecAllocatorOptions[:], cdp.ExecPath(path), cdp.NoSandbox, cdp.DisableGPU,
-		cdp.Flag("disable-component-update", true), cdp.Flag("enable-precise-memory-info", true), cdp.Flag("js-flags", "--expose-gc"),
+		cdp.Flag("disable-component-update", true),
 		cdp.UserDataDir(t.TempDir()), cdp.WindowSize(1280, 860))
 	ctx, cancelAllocator := cdp.NewExecAllocator(t.Context(), options...)
 	ctx, cancelTab := cdp.NewContext(ctx)
@@ -194,7 +247,7 @@ func (b *tab) visit(query string) {
 func (b *tab) until(condition string) {
 	b.t.Helper()
 	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("!!("+condition+")", cdp.WithPollingTimeout(20*time.Second))); err != nil {
-		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.1500s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
+		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.200s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
 	}
 }
 
@@ -220,6 +273,14 @@ func (b *tab) button(text string) {
 	find := fmt.Sprintf(`[...document.querySelectorAll('button,a,summary')].find(b=>b.checkVisibility()&&(b.textContent.trim().startsWith(%[1]q)||b.title.startsWith(%[1]q)||(b.ariaLabel??'').startsWith(%[1]q)))`, text)
 	b.until(find)
 	b.do("press "+text, cdp.Evaluate[none](fmt.Sprintf(`{const b=%s;b.focus();b.click()}`, find)))
+}
+
+// item presses the item of an open menu that begins with a text.
+func (b *tab) item(text string) {
+	b.t.Helper()
+	find := fmt.Sprintf(`[...document.querySelectorAll('[role^=menuitem]')].find(b=>b.textContent.startsWith(%q))`, text)
+	b.until(find)
+	b.do("choose "+text, cdp.Evaluate[none](fmt.Sprintf(`{%s.click()}`, find)))
 }
 
 // typeInto writes into the element.
@@ -275,6 +336,15 @@ func (b *tab) scheme(name string) {
 	b.t.Helper()
 	b.protocol(func(ctx context.Context) error {
 		_, err := cdp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
+		return err
+	})
+}
+
+// downloadTo has the browser keep what is downloaded.
+func (b *tab) downloadTo(dir string) {
+	b.t.Helper()
+	b.protocol(func(ctx context.Context) error {
+		_, err := cdp.CallBrowser(ctx, browser.SetDownloadBehavior, browser.SetDownloadBehaviorParams{Behavior: browser.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir})
 		return err
 	})
 }

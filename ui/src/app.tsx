@@ -66,6 +66,7 @@ export function App() {
           </svg>
           coldframe
         </a>
+        <h1 class="unseen">coldframe: {VIEWS.find(([v]) => v === view)?.[1] ?? 'Explore'}</h1>
         <nav aria-label="Views">
           {VIEWS.map(([v, name]) => (
             <a key={v} href={link(viewPatch(state, v))} aria-current={view === v ? 'page' : undefined} onClick={(e) => visit(e, viewPatch(state, v))}>
@@ -128,7 +129,7 @@ function useShortcuts(keys: Record<string, () => void>) {
   useEffect(() => {
     const press = (e: KeyboardEvent) => {
       const on = e.target as Element;
-      if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || on.closest('input, textarea, select, dialog, [role=menu], [role=dialog]')) return;
+      if (e.defaultPrevented || e.ctrlKey || e.metaKey || e.altKey || on.closest('input, textarea, select, dialog[open], [role=menu], [role=dialog]')) return;
       const act = latest.current[e.key];
       if (!act) return;
       e.preventDefault();

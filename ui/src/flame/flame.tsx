@@ -25,6 +25,15 @@ export interface FlameProps {
   onSandwich(node: number): void;
 }
 
+/** Calls back when what was painted is on the screen, as near as a page can tell. */
+function afterFrame(then: () => void) {
+  requestAnimationFrame(() => {
+    const channel = new MessageChannel();
+    channel.port1.onmessage = then;
+    channel.port2.postMessage(0);
+  });
+}
+
 /** A call tree as a canvas: the pointer and the keyboard both get everywhere. */
 export function Flame(props: FlameProps) {
   const { tree: t, root, flip, dark, by, marked, unit } = props;
@@ -67,6 +76,7 @@ export function Flame(props: FlameProps) {
     const ctx = c.getContext('2d', { alpha: false })!;
     ctx.setTransform(density, 0, 0, density, 0, 0);
     const boxes = paint(ctx, v);
+    if (!probe.firstPaint) afterFrame(() => (probe.firstPaint ??= performance.now()));
     probe.flame = {
       boxes, ms: performance.now() - began, nodes: v.tree.size, root: v.root, flip: v.flip,
       rootName: v.tree.frames.name[v.tree.frame[v.root]!], label: props.label, paints: ((probe.flame as { paints?: number })?.paints ?? 0) + 1,

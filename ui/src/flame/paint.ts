@@ -41,7 +41,7 @@ export function paint(ctx: CanvasRenderingContext2D, v: View): number {
     if (y + ROW < 0 || y > v.height) return;
     boxes++;
     const frame = t.frame[i]!, dim = v.marked !== null && i > 0 && !v.marked[frame];
-    const inner = w > 2 ? w - 1 : w;
+    const inner = w > 2 ? w - 1 : v.marked && !dim && i > 0 ? Math.max(2, w) : w; // what was searched for is seen
     const alpha = ctx.globalAlpha;
     ctx.fillStyle = v.fill(i);
     if (dim) ctx.globalAlpha = 0.28 * alpha;

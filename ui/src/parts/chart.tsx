@@ -110,7 +110,7 @@ export function Chart(props: ChartProps) {
     const u = plot.current, s = latest.current.selected;
     if (!u) return;
     const left = s ? u.valToPos(s[0] / 1000, 'x') : 0;
-    box.current!.classList.toggle('selected', s !== null);
+    u.root.parentElement?.classList.toggle('selected', s !== null);
     u.setSelect({ left, width: s ? Math.max(2, u.valToPos(s[1] / 1000, 'x') - left) : 0, top: 0, height: u.over.clientHeight }, false);
   };
   useEffect(show, [selected?.[0], selected?.[1]]);

@@ -52,7 +52,7 @@ export function MenuButton({ label, title, items, children, class: of = '' }: { 
   }, [open]);
   return (
     <div class={'menu-button ' + of} ref={box} onKeyDown={(e) => open && menuKeys(e, box.current!, close)}>
-      <button ref={button} title={title} aria-label={title} aria-haspopup={items ? 'menu' : 'dialog'} aria-expanded={open} {...(open && { 'aria-controls': id })} onClick={() => setOpen(!open)}>
+      <button ref={button} title={title} aria-haspopup={items ? 'menu' : 'dialog'} aria-expanded={open} {...(open && { 'aria-controls': id })} onClick={() => setOpen(!open)}>
         {label}
       </button>
       {open && (

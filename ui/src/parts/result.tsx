@@ -21,7 +21,7 @@ export function Result<T>({ answer, what, children }: ResultProps<T>) {
       {failure && <Failed failure={failure} retry={answer.retry} />}
       {cancelled && !busy && (
         <div class="notice" role="status">
-          <b>Cancelled.</b> {value !== null && answer.old ? 'What you see is the answer before.' : ''} <button onClick={answer.retry}>Ask again</button>
+          <b>Cancelled.</b> {value !== null && answer.old ? 'What you see is the answer before.' : ''} <button onClick={answer.retry}>Ask once more</button>
         </div>
       )}
       {value !== null ? (failure ? null : children(value)) : busy ? <div class="waiting" /> : null}

@@ -38,7 +38,7 @@ export function Compare({ page }: { page: Page }) {
           <TypeSelect types={types.value?.types ?? []} value={type} onChange={(t) => go({ type: t, zoom: undefined, fn: undefined, sandwich: undefined })} />
           <button
             title="Exchange the two sides"
-            onClick={() => go({ query: left.query, bquery: right.query, from: left.from, to: left.to, bfrom: right.from, bto: right.to })}
+            onClick={() => go({ query: state.bquery ?? state.query, bquery: state.query ?? (state.bquery && '{}'), from: left.from, to: left.to, bfrom: right.from, bto: right.to })}
           >
             ⇄ Exchange
           </button>
@@ -139,7 +139,7 @@ function SideStacks({ page, title, tree, folded, unit, left = false }: { page: P
   const alone = useMemo(() => side(folded, left), [folded, left]);
   const shown: Page = { ...page, state: { ...page.state, show: 'graph', sort: '' } };
   return (
-    <section class="one-side" aria-label={title}>
+    <section class="one-side" aria-label={title + ': the graph'}>
       <h3>{title}</h3>
       <Stacks page={shown} folded={alone} shaped={tree} unit={unit} />
     </section>

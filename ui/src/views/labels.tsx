@@ -84,7 +84,7 @@ function Shares({ page, list, label, unit, level }: SharesProps) {
   };
   const known = !parse(query).mistake;
   return (
-    <div class="scroll">
+    <div class="scroll" role="region" aria-label="Shares" tabIndex={0}>
       <table class="list">
         <caption class="unseen">Shares of the values of {label}</caption>
         <thead>

@@ -60,7 +60,7 @@ export function Operate({ page }: { page: Page }) {
     document.title = 'operate · coldframe';
   }, []);
   return (
-    <main class="operate">
+    <main class="operate" tabIndex={0} aria-label="Operate">
       <Blocks page={page} />
       <Targets page={page} />
       <Agents page={page} />
@@ -251,7 +251,7 @@ function Targets({ page }: { page: Page }) {
       none={<>This process scrapes nothing. Name targets in a parca.yaml: <code>coldframe dev --config-path parca.yaml</code>, or <code>coldframe ingest</code> in production.</>}
     >
       {({ targets }) => (
-        <div class="scroll">
+        <div class="scroll" role="region" aria-label="List of targets" tabIndex={0}>
           <table class="list">
             <thead>
               <tr>
@@ -303,7 +303,7 @@ function Agents({ page }: { page: Page }) {
       }
     >
       {({ agents }) => (
-        <div class="scroll">
+        <div class="scroll" role="region" aria-label="List of agents" tabIndex={0}>
           <table class="list">
             <thead>
               <tr>

@@ -1,0 +1,208 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	cdp "github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	pprof "github.com/google/pprof/profile"
+)
+
+// A new server has nothing, and says what to do about it.
+func TestEmpty(t *testing.T) {
+	chromium(t)
+	s := serve(t)
+	b := open(t, s.url)
+	b.visit("?from=1000000000000&to=1000003600000") // long ago
+	b.until(`document.querySelector('.empty')?.innerText.includes('No profiles in this range')`)
+	b.until(`document.querySelector('.empty pre').innerText.includes('coldframe push --server ' + location.origin)`)
+	b.shot("empty")
+	b.visit("?view=labels&from=1000000000000&to=1000003600000")
+	b.until(`document.querySelector('main.labels')`)
+
+	b.visit("?query=service_name%3D%22none%22&type=process_cpu/cpu")
+	b.until(`document.querySelector('.empty, .notice')`)
+}
+
+// between is a server in front of another that holds some answers back.
+func between(t *testing.T, behind string, wait *atomic.Int64) string {
+	t.Helper()
+	to, err := url.Parse(behind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/flamegraph") {
+			select {
+			case <-time.After(time.Duration(wait.Load())):
+			case <-r.Context().Done():
+				return
+			}
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// A slow answer says so, and can be cancelled; what was there before stays.
+func TestSlowAndCancelled(t *testing.T) {
+	var wait atomic.Int64
+	b := open(t, between(t, shared(t).url, &wait))
+	b.visit("?query=service_name%3D%22compile%22")
+	b.graph()
+	wait.Store(int64(time.Minute))
+	b.button("Ask again (R)")
+	b.until(`document.querySelector('.where .progress')`)
+	b.until(`/Still reading the bucket/.test(document.querySelector('.notice.slow')?.innerText)`)
+	b.shot("slow")
+	b.button("Cancel")
+	b.until(`/Cancelled/.test(document.querySelector('.where .notice')?.innerText) && !document.querySelector('.notice.slow')`)
+	b.until(`document.querySelector('.flame canvas')`)
+	wait.Store(0)
+	b.button("Ask once more")
+	b.graph()
+	b.until(`!document.querySelector('.where .notice')`)
+}
+
+// What the server refuses is told in its own words, with what to do; so is a server that is gone.
+func TestFailing(t *testing.T) {
+	chromium(t)
+	s := serve(t, "--query-memory-bytes", "4096")
+	pushSome(t, s.url)
+	b := open(t, s.url)
+	b.expect("422")
+	b.expect("Failed to load")
+	b.visit("?type=process_cpu/cpu")
+	b.until(`document.querySelector('.notice.failed')?.innerText.includes('Too much to read')`)
+	b.until(`document.querySelector('.notice.failed')?.innerText.includes('Narrow the selector')`)
+	b.shot("failing")
+	_ = s.cmd.Process.Kill()
+	b.button("Try again")
+	b.until(`[...document.querySelectorAll('.notice.failed')].some(n => n.innerText.includes('The server does not answer'))`)
+}
+
+func pushSome(t *testing.T, server string) {
+	t.Helper()
+	body, err := os.ReadFile(filepath.Join(seeds, "compile.cpu.pb.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := pprof.ParseData(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		push(t, server, part(p, time.Now().Add(-time.Duration(i+1)*time.Minute), uint64(i)), url.Values{"service_name": {"compile"}, "type_name": {"process_cpu"}})
+	}
+}
+
+// A damaged object costs one object: the rest is shown, and what is missing is named.
+func TestPartial(t *testing.T) {
+	chromium(t)
+	s := serve(t, "--tick", "1h")
+	pushSome(t, s.url)
+	var damaged string
+	err := filepath.WalkDir(s.data, func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".pprof.zip") && damaged == "" {
+			damaged = path
+		}
+		return err
+	})
+	if err != nil || damaged == "" {
+		t.Fatalf("no block to damage: %v", err)
+	}
+	body, err := os.ReadFile(damaged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(damaged, bytes.Repeat([]byte{0x55}, len(body)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, s.url)
+	b.visit("?query=service_name%3D%22compile%22&type=process_cpu/cpu")
+	b.graph()
+	b.until(`document.querySelector('.partial')?.innerText.includes('could not be read')`)
+	b.button("⚠ Partial")
+	b.until(`document.querySelector('.partial[open] code')?.innerText.endsWith('.pprof.zip')`)
+	b.shot("partial")
+}
+
+// What can be taken along is what is on the screen.
+func TestShare(t *testing.T) {
+	b := open(t, shared(t).url)
+	dir := t.TempDir()
+	b.downloadTo(dir)
+	b.visit("?query=service_name%3D%22compile%22&filter=function*%3Druntime")
+	b.graph()
+	// Headless browsers have no clipboard that can be read: what is written is caught.
+	b.do("catch", cdp.Evaluate[none](`{navigator.clipboard.writeText = text => (window.copied = text, Promise.resolve())}`))
+	for item, want := range map[string]string{
+		"Copy a link":            "from=1",
+		"Copy the go tool pprof": "go tool pprof -http :8081 'http",
+		"Copy the coldframe get": `coldframe get --server http`,
+	} {
+		b.button("Share and download")
+		b.item(item)
+		b.until(`window.copied?.includes(` + quote(want) + `)`)
+	}
+	for _, c := range []struct {
+		item, suffix string
+		check        func([]byte) bool
+	}{
+		{"Download pprof", ".pb.gz", func(body []byte) bool {
+			p, err := pprof.ParseData(body)
+			return err == nil && len(p.Sample) > 0
+		}},
+		{"Download folded", ".folded.txt", func(body []byte) bool {
+			return bytes.Contains(body, []byte("runtime.")) && bytes.Contains(body, []byte(";"))
+		}},
+		{"Download for speedscope", ".speedscope.json", func(body []byte) bool {
+			var v struct {
+				Profiles []struct{ Samples, Weights []any }
+			}
+			return json.Unmarshal(body, &v) == nil && len(v.Profiles) == 1 && len(v.Profiles[0].Samples) > 10 && len(v.Profiles[0].Samples) == len(v.Profiles[0].Weights)
+		}},
+		{"Download a picture.svg", ".svg", func(body []byte) bool {
+			return bytes.HasPrefix(body, []byte("<svg")) && bytes.Contains(body, []byte("<title>runtime."))
+		}},
+		{"Download a picture.png", ".png", func(body []byte) bool { return bytes.HasPrefix(body, []byte("\x89PNG")) && len(body) > 10_000 }},
+	} {
+		b.button("Share and download")
+		b.item(c.item)
+		if body := arrived(dir, c.suffix); !c.check(body) {
+			t.Errorf("%s: %d bytes that are none: %.80q", c.item, len(body), body)
+		}
+	}
+	b.key(kb.Escape)
+}
+
+// arrived waits for a download.
+func arrived(dir, suffix string) []byte {
+	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if files, _ := filepath.Glob(filepath.Join(dir, "*"+suffix)); len(files) == 1 {
+			if body, err := os.ReadFile(files[0]); err == nil && len(body) > 0 {
+				return body
+			}
+		}
+	}
+	return nil
+}
+
+func quote(s string) string {
+	text, _ := json.Marshal(s)
+	return string(text)
+}
