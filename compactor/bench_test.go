@@ -57,6 +57,7 @@ func sealCorpus(b *testing.B, all []corpus.Profile) {
 func uploadCorpus(b *testing.B, all []corpus.Profile) (*bucket.Memory, []catalog.L0) {
 	b.Helper()
 	mem := bucket.Mem()
+	mem.Clock = func() time.Time { return all[len(all)-1].Time } // the day is not closed
 	builders := map[string]*pprofblock.Builder{}
 	for _, p := range all {
 		minute := p.Time.Truncate(time.Minute)

@@ -15,7 +15,7 @@ import (
 const (
 	maxNodesAChunk  = 64<<10 - 1 // so that a frame's number in its chunk fits 16 bits
 	maxRowsAChunk   = 256 << 10
-	maxTotalsAChunk = 64 << 10
+	maxTotalsAChunk = 16 << 10
 )
 
 // Names of the sections that are there once.

@@ -129,19 +129,28 @@ func (p *printer) sections(b *Block) {
 		}
 	})
 	p.table("kind\tbytes\trows\tbytes/row", func(row func(string, ...any)) {
-		type sum struct{ bytes, rows int64 }
-		kinds := map[string]sum{}
-		for _, s := range b.sections {
-			kind := sectionKind(s.name)
-			kinds[kind] = sum{kinds[kind].bytes + s.length, kinds[kind].rows + int64(s.rows)}
-		}
+		kinds := b.Kinds()
 		for _, kind := range slices.SortedFunc(maps.Keys(kinds), func(x, y string) int {
-			return cmp.Or(cmp.Compare(kinds[y].bytes, kinds[x].bytes), cmp.Compare(x, y))
+			return cmp.Or(cmp.Compare(kinds[y].Bytes, kinds[x].Bytes), cmp.Compare(x, y))
 		}) {
 			k := kinds[kind]
-			row("%s\t%d\t%d\t%.2f", kind, k.bytes, k.rows, float64(k.bytes)/float64(max(1, k.rows)))
+			row("%s\t%d\t%d\t%.2f", kind, k.Bytes, k.Rows, float64(k.Bytes)/float64(max(1, k.Rows)))
 		}
 	})
+}
+
+// KindSize is what all sections of a kind take together.
+type KindSize struct{ Bytes, Rows int64 }
+
+// Kinds says what a block consists of, by kind of section: "st/nodes", "raw", "raw/tuples",
+// "rs/3600s", "rs/3600s/cells".
+func (b *Block) Kinds() map[string]KindSize {
+	kinds := map[string]KindSize{}
+	for _, s := range b.sections {
+		kind := sectionKind(s.name)
+		kinds[kind] = KindSize{kinds[kind].Bytes + s.length, kinds[kind].Rows + int64(s.rows)}
+	}
+	return kinds
 }
 
 // sectionKind is a section's name without its numbers: st/nodes, raw, raw/tuples, rs/900s/cells.
