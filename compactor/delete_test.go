@@ -336,3 +336,46 @@ func (i *interrupted) Create(ctx context.Context, key string, r io.Reader, size 
 	}
 	return i.Bucket.Create(ctx, key, r, size)
 }
+
+// Rollups that are kept longer outlive their day's profiles: the block goes, its r4 stays and
+// is named, until it expires too.
+func TestRollupsOutliveTheirBlock(t *testing.T) {
+	f := newFleet(t)
+	cat := catalog.New(f.mem, catalog.Config{})
+	if _, err := cat.ChangeSettings(t.Context(), tenant, func(s *catalog.Settings) {
+		s.Retention, _ = catalog.ParseRetention("2d")
+		s.RollupRetention, _ = catalog.ParseRetention("5d")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := New(cat, f.mem, Config{Delete: true})
+	f.upload(0, f.now())
+	state := func(after time.Duration) (live, expired, b4, r4 int) {
+		f.advance(after)
+		for range 2 { // what is retired goes an hour later
+			mustRun(t, c)
+			f.advance(61 * time.Minute)
+			mustRun(t, c)
+		}
+		for _, m := range f.head(0).Live {
+			live++
+			if m.Expired {
+				expired++
+			}
+		}
+		if found, _ := f.check(f.mem); len(found) > 0 {
+			t.Errorf("check finds %q", found)
+		}
+		return live, expired, len(f.keys("v1/b4/")), len(f.keys("v1/r4/"))
+	}
+	day := 24 * time.Hour
+	for _, want := range []struct {
+		after                 time.Duration
+		live, expired, b4, r4 int
+	}{{day, 1, 0, 1, 1}, {2 * day, 1, 1, 0, 1}, {3 * day, 0, 0, 0, 0}} {
+		live, expired, b4, r4 := state(want.after)
+		if live != want.live || expired != want.expired || b4 != want.b4 || r4 != want.r4 {
+			t.Errorf("at %s: %d live, %d of them expired, %d b4 and %d r4 objects; want %+v", f.now(), live, expired, b4, r4, want)
+		}
+	}
+}

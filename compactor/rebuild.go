@@ -32,7 +32,7 @@ type Rebuilt struct {
 
 // RebuildHeads writes a HEAD for every shard that has blocks and no HEAD, or a broken
 // one, out of what the blocks say of their sources. It must not run while others
-// compact the same shards. Rollups that outlive their blocks are not found again.
+// compact the same shards. Rollups of days whose profiles have expired are not found again.
 func (c *Compactor) RebuildHeads(ctx context.Context, told func(Rebuilt)) error {
 	shards, err := c.blockShards(ctx)
 	if err != nil {
@@ -171,18 +171,74 @@ func (c *Compactor) candidates(ctx context.Context, s shard, r *Rebuilt) ([]cand
 	}
 	err := g.Wait()
 	slices.Sort(r.Unread)
-	return found, err
+	if err != nil {
+		return nil, err
+	}
+	return found, c.findRollups(ctx, s, found)
+}
+
+// birth is the day and the millisecond, in their IDs, in which a block and its rollups were
+// made: both get their IDs at the same time.
+type birth struct {
+	day block.Day
+	ms  uint64
+}
+
+// findRollups finds the rollups of blocks of level 4 again, where it is clear which they are.
+func (c *Compactor) findRollups(ctx context.Context, s shard, found []candidate) error {
+	rollups := map[birth][]bucket.Object{}
+	for o, err := range c.bkt.List(ctx, block.ClassR4.ShardPrefix(s.tenant, s.Shard)) {
+		if err != nil {
+			return err
+		}
+		if key, err := block.ParseArrowKey(o.Key); err == nil {
+			at := birth{key.Day, key.ID.Time()}
+			rollups[at] = append(rollups[at], o)
+		}
+	}
+	born := map[birth]int{}
+	for _, f := range found {
+		born[birth{f.Day, f.ID.Time()}]++
+	}
+	for i, f := range found {
+		at := birth{f.Day, f.ID.Time()}
+		if f.Level != block.L4 || born[at] > 1 || len(rollups[at]) != 1 {
+			continue
+		}
+		o := rollups[at][0]
+		key, err := block.ParseArrowKey(o.Key)
+		if err != nil {
+			return err
+		}
+		_, tail, err := c.openUnknown(ctx, o)
+		switch {
+		case err == nil:
+			found[i].R4 = &block.Rollup{ID: key.ID, Size: o.Size, Tail: tail.Bytes, CRC: tail.CRC}
+		case !errors.Is(err, block.ErrCorrupt):
+			return fmt.Errorf("%s: %w", o.Key, err)
+		}
+	}
+	return nil
+}
+
+// openUnknown opens a block of which nothing is known but its object, and says what its tail is.
+func (c *Compactor) openUnknown(ctx context.Context, o bucket.Object) (*arrowblock.Block, arrowblock.Tail, error) {
+	tail := &tailOf{object: object{c.bkt, o.Key, o.Size}, from: o.Size}
+	b, err := arrowblock.Open(ctx, tail, arrowblock.Tail{})
+	if err != nil {
+		return nil, arrowblock.Tail{}, err
+	}
+	size := o.Size - tail.from
+	data, err := tail.object.ReadRange(ctx, tail.from, size)
+	if err != nil {
+		return nil, arrowblock.Tail{}, err
+	}
+	return b, arrowblock.Tail{Bytes: size, CRC: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))}, nil
 }
 
 // candidate makes a block's entry from the block itself.
 func (c *Compactor) candidate(ctx context.Context, key block.ArrowKey, o bucket.Object) (candidate, error) {
-	tail := &tailOf{object: object{c.bkt, o.Key, o.Size}, from: o.Size}
-	b, err := arrowblock.Open(ctx, tail, arrowblock.Tail{})
-	if err != nil {
-		return candidate{}, err
-	}
-	tailBytes := o.Size - tail.from
-	data, err := tail.object.ReadRange(ctx, tail.from, tailBytes)
+	b, tail, err := c.openUnknown(ctx, o)
 	if err != nil {
 		return candidate{}, err
 	}
@@ -194,7 +250,7 @@ func (c *Compactor) candidate(ctx context.Context, key block.ArrowKey, o bucket.
 	found := candidate{Meta: block.Meta{
 		ID: key.ID, Level: levelIn(key.Class), Day: key.Day,
 		MinTime: info.MinTime, MaxTime: info.MaxTime,
-		Size: o.Size, Tail: tailBytes, CRC: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)),
+		Size: o.Size, Tail: tail.Bytes, CRC: tail.CRC,
 		Rows: info.Rows, Profiles: info.Profiles, Types: typesOf(b),
 	}}
 	for _, source := range sources {

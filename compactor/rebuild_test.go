@@ -156,3 +156,33 @@ func TestCover(t *testing.T) {
 		})
 	}
 }
+
+// The entries of a rebuilt HEAD are those of the one that was lost, rollups too.
+func TestRebuildFindsRollups(t *testing.T) {
+	f := newFleet(t)
+	c := f.compactor(f.mem, Config{})
+	for range 3 {
+		f.upload(0, f.now(), f.now().Add(-time.Hour))
+		f.advance(24 * time.Hour)
+		mustRun(t, c)
+	}
+	before := f.head(0).Live
+	if err := f.mem.Delete(t.Context(), block.HeadKey(tenant, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.RebuildHeads(t.Context(), func(Rebuilt) {}); err != nil {
+		t.Fatal(err)
+	}
+	after := f.head(0).Live
+	if len(before) == 0 || len(after) != len(before) {
+		t.Fatalf("%d live blocks, before %d", len(after), len(before))
+	}
+	for i := range before {
+		if before[i].R4 == nil || after[i].R4 == nil || before[i].R4.ID != after[i].R4.ID || before[i].R4.Size != after[i].R4.Size {
+			t.Errorf("block %s has the rollups %+v, before %+v", after[i].ID, after[i].R4, before[i].R4)
+		}
+	}
+	if found, _ := f.check(f.mem); len(found) > 0 {
+		t.Errorf("check finds %q", found)
+	}
+}

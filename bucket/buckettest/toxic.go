@@ -51,12 +51,10 @@ func (n *Network) Trouble(ctx context.Context, rng *rand.Rand) {
 		{"limit_data", map[string]any{"bytes": 3000}},
 		{"slow_close", map[string]any{"delay": 200}},
 	}
-	pause := func() bool {
+	pause := func() {
 		select {
 		case <-ctx.Done():
-			return false
 		case <-time.After(time.Duration(200+rng.IntN(1300)) * time.Millisecond):
-			return true
 		}
 	}
 	for ctx.Err() == nil {
