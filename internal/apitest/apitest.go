@@ -3,8 +3,9 @@
 // and a listener.
 //
 // The default tenant has CPU profiles (delta) and heap profiles (levels) of two pods,
-// one every ten seconds for two minutes from [House.Start] on. The tenant other has a
-// profile in which everything is called secret.
+// one every ten seconds for two minutes from [House.Start] on, and a goroutine profile of
+// a target that was scraped and has no label but job. The tenant other has a profile in
+// which everything is called secret.
 package apitest
 
 import (
@@ -37,6 +38,7 @@ const (
 	Rounds      = 12
 	Every       = 10 * time.Second
 	Unsymbolize = 0x1234 // an address without a function
+	Goroutines  = 7
 )
 
 // House is a running one.
@@ -106,6 +108,11 @@ func (h *House) fill(t testing.TB, bkt bucket.Bucket) {
 				upload.Profile{Name: "memory", Labels: labels, Body: write(t, heap)})
 		}
 	}
+	scraped, err := profile.NewLabels(profile.Label{Name: "job", Value: "scraped"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all = append(all, upload.Profile{Name: "goroutine", Labels: scraped, Body: write(t, goroutineProfile(h.Start))})
 	if err := up.Push(t.Context(), profile.DefaultTenant, all...); err != nil {
 		t.Fatal(err)
 	}
@@ -194,6 +201,14 @@ func heapProfile(at time.Time, n int64) *pprof.Profile {
 	p.PeriodType, p.Period = &pprof.ValueType{Type: "space", Unit: "bytes"}, 512<<10
 	p.sample(nil, []int64{n, n << 20}, p.page, p.main)
 	p.sample(nil, []int64{1, 1 << 20}, p.parse, p.main)
+	return p.Profile
+}
+
+func goroutineProfile(at time.Time) *pprof.Profile {
+	p := newProgram(at)
+	p.SampleType = []*pprof.ValueType{{Type: "goroutine", Unit: "count"}}
+	p.PeriodType, p.Period = &pprof.ValueType{Type: "goroutine", Unit: "count"}, 1
+	p.sample(nil, []int64{Goroutines}, p.serve, p.main)
 	return p.Profile
 }
 

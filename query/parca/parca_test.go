@@ -87,7 +87,7 @@ func TestLists(t *testing.T) {
 		names = append(names, fmt.Sprintf("%s:%s:%s:%s:%s:%t", p.GetName(), p.GetSampleType(), p.GetSampleUnit(), p.GetPeriodType(), p.GetPeriodUnit(), p.GetDelta()))
 	}
 	want := []string{
-		"memory:inuse_objects:count:space:bytes:false", "memory:inuse_space:bytes:space:bytes:false",
+		"goroutine:goroutine:count:goroutine:count:false", "memory:inuse_objects:count:space:bytes:false", "memory:inuse_space:bytes:space:bytes:false",
 		"process_cpu:cpu:nanoseconds:cpu:nanoseconds:true", "process_cpu:samples:count:cpu:nanoseconds:true",
 	}
 	if err != nil || !slices.Equal(names, want) {

@@ -18,8 +18,9 @@ import (
 // maxMatchers is how many selectors a list may be asked by; each is a query.
 const maxMatchers = 16
 
-// sets calls visit with the label sets and types that any of the selectors selects; all
-// labels are there when no names are given.
+// sets calls visit with the label sets and types that any of the selectors selects. Sets
+// have the labels of these names, all when none are given; the service is among them,
+// whatever label names it.
 func (a *API) sets(ctx context.Context, matchers []string, start, end int64, names []string, visit func(profile.Labels, []profile.Type)) error {
 	tenant, err := query.TenantOf(ctx)
 	if err != nil {
@@ -31,20 +32,25 @@ func (a *API) sets(ctx context.Context, matchers []string, start, end int64, nam
 	if len(matchers) == 0 {
 		matchers = []string{"{}"}
 	}
+	read := names
+	if len(names) > 0 {
+		read = slices.Concat(names, profile.ServiceLabels[:])
+	}
 	for _, text := range matchers {
-		sel, types, err := selectorOf(text)
+		sel, asked, err := selectorOf(text)
 		if err != nil {
 			return err
 		}
 		err = list(start, end, func(r profile.TimeRange) error {
-			found, err := a.q.LabelSets(ctx, query.Request{Tenant: tenant, Selector: sel, Range: r}, names)
+			found, err := a.q.LabelSets(ctx, query.Request{Tenant: tenant, Selector: sel, Range: r}, read)
 			if err != nil {
 				return err
 			}
 			query.Tell(ctx, found.Stats)
 			for _, set := range found.Sets {
-				if kept := slices.DeleteFunc(set.Types, func(t profile.Type) bool { return !types.keep(t) }); len(kept) > 0 {
-					visit(set.Labels, kept)
+				kept := slices.DeleteFunc(set.Types, func(t profile.Type) bool { return !asked.keepType(t) })
+				if len(kept) > 0 && asked.keepService(set.Labels) {
+					visit(withService(set.Labels, names), kept)
 				}
 			}
 			return nil
@@ -54,6 +60,18 @@ func (a *API) sets(ctx context.Context, matchers []string, start, end int64, nam
 		}
 	}
 	return nil
+}
+
+// withService is a label set with the service's name, reduced to these names if there are any.
+func withService(ls profile.Labels, names []string) profile.Labels {
+	if ls.Get(serviceLabel) == "" {
+		ls = append(slices.Clone(ls), profile.Label{Name: serviceLabel, Value: ls.Service()})
+		slices.SortFunc(ls, func(a, b profile.Label) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	if len(names) == 0 {
+		return ls
+	}
+	return slices.DeleteFunc(slices.Clone(ls), func(l profile.Label) bool { return !slices.Contains(names, l.Name) })
 }
 
 func (a *API) profileTypes(ctx context.Context, m *querierv1.ProfileTypesRequest) (*querierv1.ProfileTypesResponse, error) {

@@ -72,7 +72,7 @@ func TestLists(t *testing.T) {
 		for _, p := range types.GetProfileTypes() {
 			ids = append(ids, p.GetID())
 		}
-		if want := []string{"memory:inuse_objects:count:space:bytes", heap, cpu, "process_cpu:samples:count:cpu:nanoseconds"}; !slices.Equal(ids, want) {
+		if want := []string{"goroutine:goroutine:count:goroutine:count", "memory:inuse_objects:count:space:bytes", heap, cpu, "process_cpu:samples:count:cpu:nanoseconds"}; !slices.Equal(ids, want) {
 			t.Errorf("types %v, want %v", ids, want)
 		}
 	}
@@ -91,7 +91,9 @@ func TestLists(t *testing.T) {
 		{"pod", "", []string{"a", "b"}},
 		{"pod", `{pod="b"}`, []string{"b"}},
 		{"__profile_type__", `{__type__=~"cpu|inuse_space"}`, []string{heap, cpu}},
-		{"__name__", "{}", []string{"memory", "process_cpu"}},
+		{"__name__", "{}", []string{"goroutine", "memory", "process_cpu"}},
+		{"service_name", "{}", []string{"api", "scraped"}},
+		{"__name__", `{service_name="scraped"}`, []string{"goroutine"}},
 		{"__unit__", `{__name__="memory"}`, []string{"bytes", "count"}},
 	} {
 		req := &typesv1.LabelValuesRequest{Name: v.name, Start: start, End: end}
@@ -104,7 +106,7 @@ func TestLists(t *testing.T) {
 	}
 	// What Drilldown opens with: services and their types.
 	series := must[querierv1.SeriesRequest, querierv1.SeriesResponse](t, h, "Series", &querierv1.SeriesRequest{Start: start, End: end, LabelNames: []string{"service_name", "__profile_type__"}})
-	if len(series.GetLabelsSet()) != 4 || fmt.Sprint(labels(series.GetLabelsSet()[0])) != "map[__profile_type__:memory:inuse_objects:count:space:bytes service_name:api]" {
+	if len(series.GetLabelsSet()) != 5 || fmt.Sprint(labels(series.GetLabelsSet()[0])) != "map[__profile_type__:goroutine:goroutine:count:goroutine:count service_name:scraped]" {
 		t.Errorf("series %v", series)
 	}
 	if whole := must[querierv1.SeriesRequest, querierv1.SeriesResponse](t, h, "Series", &querierv1.SeriesRequest{Matchers: []string{`{pod="a"}`, `{pod="b"}`}}); len(whole.GetLabelsSet()) != 8 || labels(whole.GetLabelsSet()[0])["__name__"] != "memory" {
@@ -226,6 +228,19 @@ func TestFlamegraph(t *testing.T) {
 	got, _ = paths(t, g.GetNames(), levelsOf(g.GetLevels()))
 	if _, other := got["main.main;libc.so.6+0x1234"]; other || g.GetTotal() != total["main.main;main.serve"] || got["main.main;main.serve;main.parse"] != total["main.main;main.serve;main.parse"] {
 		t.Errorf("below a call site: %v", got)
+	}
+}
+
+// Targets that were scraped have no service_name; they are found by the service that their
+// other labels name.
+func TestServiceByAnotherLabel(t *testing.T) {
+	h := open(t)
+	for selector, want := range map[string]int64{`{service_name="scraped"}`: apitest.Goroutines, `{service_name=~"scrap.*"}`: apitest.Goroutines, `{service_name="api"}`: 0, `{service_name!="api"}`: apitest.Goroutines, `{service_name="none"}`: 0} {
+		req := all(h, "goroutine:goroutine:count:goroutine:count")
+		req.LabelSelector = selector
+		if got := must[querierv1.SelectMergeStacktracesRequest, querierv1.SelectMergeStacktracesResponse](t, h, "SelectMergeStacktraces", req).GetFlamegraph().GetTotal(); got != want {
+			t.Errorf("%s: %d, want %d", selector, got, want)
+		}
 	}
 }
 
@@ -419,8 +434,8 @@ func TestWrongInput(t *testing.T) {
 	}{
 		"no type":         {"SelectMergeStacktraces", fmt.Sprintf(`{"start":%d,"end":%d}`, start, end), connect.CodeInvalidArgument, "profile_typeID: it must be given"},
 		"half a type":     {"SelectMergeStacktraces", fmt.Sprintf(`{"profileTypeID":"cpu","start":%d,"end":%d}`, start, end), connect.CodeInvalidArgument, "profile_typeID: profile type"},
-		"unknown type":    {"SelectMergeStacktraces", fmt.Sprintf(`{"profileTypeID":"a:b:c:d:e","start":%d,"end":%d}`, start, end), connect.CodeNotFound, "there are only memory:"},
-		"other's type":    {"SelectSeries", fmt.Sprintf(`{"profileTypeID":"secret:cpu:nanoseconds:cpu:nanoseconds","start":%d,"end":%d}`, start, end), connect.CodeNotFound, "there are only memory:"},
+		"unknown type":    {"SelectMergeStacktraces", fmt.Sprintf(`{"profileTypeID":"a:b:c:d:e","start":%d,"end":%d}`, start, end), connect.CodeNotFound, "there are only goroutine:"},
+		"other's type":    {"SelectSeries", fmt.Sprintf(`{"profileTypeID":"secret:cpu:nanoseconds:cpu:nanoseconds","start":%d,"end":%d}`, start, end), connect.CodeNotFound, "there are only goroutine:"},
 		"several types":   {"SelectSeries", fmt.Sprintf(`{"labelSelector":"{__name__=\"memory\"}","start":%d,"end":%d}`, start, end), connect.CodeInvalidArgument, "it selects several types"},
 		"bad selector":    {"SelectMergeProfile", fmt.Sprintf(`{"profileTypeID":%q,"labelSelector":"{pod","start":%d,"end":%d}`, cpu, start, end), connect.CodeInvalidArgument, "label_selector: selector"},
 		"bad regexp":      {"SelectSeries", fmt.Sprintf(`{"profileTypeID":%q,"labelSelector":"{pod=~\"(\"}","start":%d,"end":%d}`, cpu, start, end), connect.CodeInvalidArgument, "missing closing )"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/coldframe/coldframe/profile"
@@ -49,42 +51,60 @@ func list(start, end int64, f func(profile.TimeRange) error) error {
 	return err
 }
 
-// selectorOf reads {label="value"}. The labels that Pyroscope makes of a type are taken
-// out: __profile_type__ becomes the selector's type, the others narrow it.
-func selectorOf(text string) (profile.Selector, typeFilter, error) {
-	var types typeFilter
+// selectorOf reads {label="value"}. What is asked of labels that are made here, those of
+// a type and of the service, is taken out.
+func selectorOf(text string) (profile.Selector, made, error) {
+	var asked made
 	sel, err := profile.ParseSelector(text)
 	if err != nil {
-		return sel, types, serve.Field("label_selector", err)
+		return sel, asked, serve.Field("label_selector", err)
 	}
 	if pattern := sel.Type; !pattern.IsZero() { // TYPE{…}, as /pyroscope/render has it, or {__name__="NAME"}
-		types = append(types, func(t profile.Type) bool { return pattern.Matches(t) || matchesID(t, pattern.String()) })
+		asked.types = append(asked.types, func(t profile.Type) bool { return pattern.Matches(t) || matchesID(t, pattern.String()) })
 		sel.Type = profile.TypePattern{}
 	}
 	kept := sel.Matchers[:0]
 	for _, m := range sel.Matchers {
 		of, ofType := typeLabels[m.Name]
-		if !ofType {
+		switch {
+		case ofType:
+			asked.types = append(asked.types, func(t profile.Type) bool { return m.Matches(of(t)) })
+		case m.Name == serviceLabel:
+			asked.services = append(asked.services, m)
+		default:
 			kept = append(kept, m)
-			continue
 		}
-		types = append(types, func(t profile.Type) bool { return m.Matches(of(t)) })
 	}
 	sel.Matchers = kept
-	return sel, types, nil
+	return sel, asked, nil
 }
 
-// typeFilter is conditions of a type, all of which hold.
-type typeFilter []func(profile.Type) bool
+// made is what a selector asks of labels that profiles do not have as such. All of it holds.
+type made struct {
+	types    []func(profile.Type) bool
+	services []*profile.Matcher // of service_name, which what was scraped has as job or comm
+}
 
-func (f typeFilter) keep(t profile.Type) bool {
-	for _, holds := range f {
+func (m made) keepType(t profile.Type) bool {
+	for _, holds := range m.types {
 		if !holds(t) {
 			return false
 		}
 	}
 	return true
 }
+
+func (m made) keepService(ls profile.Labels) bool {
+	for _, matcher := range m.services {
+		if !matcher.Matches(ls.Service()) {
+			return false
+		}
+	}
+	return true
+}
+
+// serviceLabel is the label by which Pyroscope's clients tell services apart.
+const serviceLabel = "service_name"
 
 // typeLabels are the labels that Pyroscope makes of a profile's type.
 var typeLabels = map[string]func(profile.Type) string{
@@ -109,40 +129,48 @@ func (a *API) request(ctx context.Context, id, selector string, start, end int64
 	if req.Tenant, err = query.TenantOf(ctx); err != nil {
 		return req, err
 	}
-	var types typeFilter
-	if req.Selector, types, err = selectorOf(selector); err != nil {
+	var asked made
+	if req.Selector, asked, err = selectorOf(selector); err != nil {
 		return req, err
 	}
 	if req.Range, err = rangeOf(start, end); err != nil {
 		return req, err
 	}
-	if id == "" && len(types) == 0 {
+	if id == "" && len(asked.types) == 0 {
 		return req, serve.Field("profile_typeID", fmt.Errorf("it must be given, as process_cpu:cpu:nanoseconds:cpu:nanoseconds: %w", profile.ErrInvalid))
 	}
 	if id != "" {
 		if _, err := profile.ParseType(id); err != nil {
 			return req, serve.Field("profile_typeID", err)
 		}
-		types = append(types, func(t profile.Type) bool { return matchesID(t, id) })
+		asked.types = append(asked.types, func(t profile.Type) bool { return matchesID(t, id) })
 	}
-	return a.typed(ctx, req, id, types)
+	return a.typed(ctx, req, id, asked)
 }
 
 // typed settles which type is meant, for an ID does not tell whether it is a delta. Where
 // both are there, it is the delta.
-func (a *API) typed(ctx context.Context, req query.Request, id string, types typeFilter) (query.Request, error) {
+func (a *API) typed(ctx context.Context, req query.Request, id string, asked made) (query.Request, error) {
 	if t, err := profile.ParseType(id); err == nil { // all of that name, so that a range without any is no error
 		if req.Selector.Type, err = profile.ParseTypePattern(t.Name + "/" + t.Sample.Type); err != nil {
 			return req, serve.Field("profile_typeID", err)
 		}
 	}
+	others := req.Selector.Matchers
+	req.Selector.Matchers = slices.Concat(others, asked.services)
 	known, err := a.q.Types(ctx, req)
+	if err == nil && len(known.Types) == 0 && len(asked.services) > 0 {
+		req.Selector.Matchers = others
+		if req.Selector.Matchers, err = a.otherService(ctx, req, asked); err == nil {
+			known, err = a.q.Types(ctx, req)
+		}
+	}
 	if err != nil {
 		return req, err
 	}
 	var meant *profile.Type
 	for i, t := range known.Types {
-		if !types.keep(t) {
+		if !asked.keepType(t) {
 			continue
 		}
 		if meant != nil && typeID(*meant) != typeID(t) {
@@ -157,4 +185,29 @@ func (a *API) typed(ctx context.Context, req query.Request, id string, types typ
 		req.Selector.Type, err = profile.ParseTypePattern(id)
 	}
 	return req, err
+}
+
+// otherService gives matchers for a service whose series have no service_name: by the
+// label that does name it, which is the same for all or else the first one's.
+func (a *API) otherService(ctx context.Context, req query.Request, asked made) ([]*profile.Matcher, error) {
+	sets, err := a.q.LabelSets(ctx, req, profile.ServiceLabels[:])
+	if err != nil {
+		return nil, err
+	}
+	matchers := slices.Concat(req.Selector.Matchers, asked.services)
+	for _, set := range sets.Sets {
+		if !asked.keepService(set.Labels) {
+			continue
+		}
+		text := "{"
+		for _, name := range profile.ServiceLabels {
+			text += fmt.Sprintf("%s=%q,", name, set.Labels.Get(name))
+			if set.Labels.Get(name) != "" {
+				break
+			}
+		}
+		named, err := profile.ParseSelector(strings.TrimSuffix(text, ",") + "}")
+		return slices.Concat(req.Selector.Matchers, named.Matchers), err
+	}
+	return matchers, nil
 }

@@ -42,10 +42,11 @@ func (a *API) analyzeQuery(ctx context.Context, m *querierv1.AnalyzeQueryRequest
 	if err != nil {
 		return nil, err
 	}
-	sel, _, err := selectorOf(m.GetQuery())
+	sel, asked, err := selectorOf(m.GetQuery())
 	if err != nil {
 		return nil, err
 	}
+	sel.Matchers = append(sel.Matchers, asked.services...)
 	start, end := m.GetStart(), m.GetEnd()
 	if start == 0 && end == 0 {
 		end = time.Now().UnixMilli()
