@@ -65,11 +65,7 @@ func convert(name string, body []byte) (made []draft.Profile, whole bool, err er
 	case perf.IsScript(unpacked):
 		made, err = perf.DecodeScript(unpacked, perfOptions(name).Ended)
 	case parca.IsFile(body):
-		var batches [][]byte
-		if batches, whole, err = parca.Batches(body); err == nil {
-			made, err = parca.Decode(batches...)
-		}
-		return made, whole, err
+		return parca.DecodeFile(body)
 	default:
 		made = []draft.Profile{{Body: body}}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/profile/draft"
 )
 
 // The file that Parca's agent writes when it has no server, <unix>-<pid>.padata: this
@@ -35,6 +36,31 @@ func IsFile(data []byte) bool {
 		return err == nil && bytes.Equal(head, padataMagic)
 	}
 	return bytes.HasPrefix(data, padataMagic)
+}
+
+// DecodeFile turns a file of Parca's agent into profiles, batch by batch: each covers the
+// seconds that its batch does. whole is as [Batches] says.
+func DecodeFile(data []byte) (made []draft.Profile, whole bool, err error) {
+	streams, whole, err := Batches(data)
+	if err != nil {
+		return nil, false, err
+	}
+	s := NewSamples()
+	for i, stream := range streams {
+		if err := s.Add(stream); err != nil {
+			return nil, false, fmt.Errorf("padata: batch %d of %d: %w", i+1, len(streams), err)
+		}
+		if s.waiting() && i+1 < len(streams) {
+			continue // of v1, whose stacks are a batch of their own
+		}
+		profiles, err := s.Profiles()
+		if err != nil {
+			return nil, false, fmt.Errorf("padata: batch %d of %d: %w", i+1, len(streams), err)
+		}
+		made = append(made, profiles...)
+		s = NewSamples()
+	}
+	return made, whole, nil
 }
 
 // Batches splits a file of Parca's agent into its IPC streams. A file that ends within a

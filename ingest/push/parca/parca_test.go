@@ -133,9 +133,18 @@ func TestFiles(t *testing.T) {
 		if err != nil || len(batches) != c.batches || whole != c.whole {
 			t.Errorf("%s: %d batches, whole: %v, %v; want %d, %v", name, len(batches), whole, err, c.batches, c.whole)
 		}
-		if made, err := parca.Decode(batches...); err != nil || c.batches == 1 && describe(t, made) != wantV2 {
-			t.Errorf("%s: %v", name, err)
+		made, whole, err := parca.DecodeFile(c.data)
+		want := strings.TrimSuffix(strings.Repeat(wantV2+"\n", c.batches), "\n")
+		if got := describe(t, made); err != nil || whole != c.whole || got != want {
+			t.Errorf("%s: whole: %v, %v\n%s", name, whole, err, got)
 		}
+	}
+	v1 := padata(4, samplesV1(t), locationsV1(t), samplesV1(t), locationsV1(t))
+	if made, whole, err := parca.DecodeFile(v1); err != nil || !whole || describe(t, made) != wantV1+"\n"+wantV1 {
+		t.Errorf("v1: whole: %v, %v\n%s", whole, err, describe(t, made))
+	}
+	if _, _, err := parca.DecodeFile(padata(1, []byte("x"))); !errors.Is(err, profile.ErrInvalid) {
+		t.Errorf("a batch that is none: %v", err)
 	}
 	for _, bad := range [][]byte{nil, {0xa6, 0xe7}, {0x28, 0xb5, 0x2f, 0xfd, 0}} {
 		if _, _, err := parca.Batches(bad); !errors.Is(err, profile.ErrInvalid) || parca.IsFile(bad) {

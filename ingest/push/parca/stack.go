@@ -160,21 +160,29 @@ func (s *Samples) locationV1(at *array.Struct, i int) (location, error) {
 	return l, nil
 }
 
+// waiting says whether samples name stacks that have not come yet.
+func (s *Samples) waiting() bool {
+	for _, id := range s.order {
+		if _, known := s.stacks[id]; !known {
+			return true
+		}
+	}
+	return false
+}
+
 // Missing is the IPC stream by which a server asks for the stacks of the samples so far,
 // in v1, or nil when there is none to ask for.
 func (s *Samples) Missing() ([]byte, error) {
+	if !s.waiting() {
+		return nil, nil
+	}
 	schema := arrow.NewSchema([]arrow.Field{{Name: "stacktrace_id", Type: arrow.BinaryTypes.Binary}}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
 	defer b.Release()
-	n := 0
 	for _, id := range s.order {
 		if _, known := s.stacks[id]; !known {
 			b.Field(0).(*array.BinaryBuilder).AppendString(id)
-			n++
 		}
-	}
-	if n == 0 {
-		return nil, nil
 	}
 	var out bytes.Buffer
 	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
