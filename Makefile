@@ -128,6 +128,10 @@ bench: need-go ## run the benchmarks (BENCH=regexp BENCHTIME=5x COUNT=n) and wri
 	go test -p 1 -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -count $(COUNT) -timeout 60m ./... | tee bench/new.txt
 	go run ./internal/bench bench/new.txt docs/benchmarks.md
 
+.PHONY: bench-month
+bench-month: need-go ## ask a bucket of 30 days that is 40 ms away, cold and warm (minutes to fill it)
+	COLDFRAME_MONTH_DAYS=30 go test -run '^$$' -bench '^BenchmarkMonth$$' -benchtime 20x -timeout 60m ./query
+
 .PHONY: tools
 tools: test-tools $(BIN)/golangci-lint ## install the linter and the servers that tests run against
 
