@@ -199,6 +199,7 @@ type compactCmd struct {
 	SealNow     bool          `help:"With --once: the current minute too. What is pushed into it later appears at the next sweep."`
 	Every       time.Duration `default:"30s" help:"How often to look for work."`
 	MemoryBytes int64         `default:"536870912" help:"How much memory merging may take; with less, more and smaller blocks are written."`
+	Only        []string      `placeholder:"TENANT,…" help:"Compact these tenants, instead of all that the bucket has."`
 	Delete      bool          `help:"Delete what is of no use any more an hour after it was superseded, and what is past its tenant's retention, instead of leaving all deletion to the bucket's lifecycle."`
 	Claim       time.Duration `default:"3m" placeholder:"TIME" help:"How long to let other compactors know that this one looks after a shard, so that they leave it alone. It only saves work; 0: not at all."`
 	Lifecycle   string        `default:"auto" enum:"auto,play,off" help:"Delete by the rules of coldframe lifecycle: auto, where the bucket is a folder; play, in a bucket that has no rules of its own; off."`
@@ -218,6 +219,13 @@ func (c *compactCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	cfg := compactor.Config{Every: c.Every, MemoryBytes: c.MemoryBytes, SealNow: c.SealNow, Delete: c.Delete}
+	for _, name := range c.Only {
+		tenant, err := profile.ParseTenant(name)
+		if err != nil {
+			return usage(fmt.Errorf("--only: %w", err))
+		}
+		cfg.Tenants = append(cfg.Tenants, tenant)
+	}
 	if c.Delete && bkt.CAS() == bucket.CASNone {
 		g.log.Warn("--delete is ignored: an older HEAD may come back in a bucket without conditional writes, and name what was deleted", "bucket", bkt.Name())
 	}

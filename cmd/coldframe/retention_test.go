@@ -111,6 +111,10 @@ func TestDeleteTenant(t *testing.T) {
 	for _, tenant := range []string{"a", "b"} {
 		must(t, "push", "--bucket-config", bkt, "--tenant", tenant, "--type-name", "work", pprofOf(t, time.Now()))
 	}
+	must(t, "compact", "--bucket-config", bkt, "--once", "--seal-now", "--only", "b")
+	if ls := must(t, "block", "ls", "--bucket-config", bkt, "--tenant", "a", "--from", "0"); strings.Contains(ls, ".arrow.zip") {
+		t.Errorf("compact --only b has compacted a:\n%s", ls)
+	}
 	must(t, "compact", "--bucket-config", bkt, "--once", "--seal-now")
 	must(t, "push", "--bucket-config", bkt, "--tenant", "a", "--type-name", "work", pprofOf(t, time.Now()))
 	samples := func(tenant string) int {
