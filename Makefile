@@ -70,6 +70,10 @@ test-ui: build ## test the web page: units in Node, then everything in Chromium 
 	cd ui && npm run --silent test
 	cd ui/e2e && COLDFRAME=$(CURDIR)/coldframe go test -count=1 -timeout 15m ./...
 
+.PHONY: bench-ui
+bench-ui: build ## measure the web page in Chromium; on a quiet machine
+	cd ui/e2e && COLDFRAME_BENCH=1 COLDFRAME=$(CURDIR)/coldframe go test -count=1 -timeout 15m -v -run TestSpeed .
+
 .PHONY: sim
 sim: need-go ## run the protocol's simulation 2,000 times
 	go test -count=1 -timeout 60m -run TestSimulation ./internal/sim -runs 2000

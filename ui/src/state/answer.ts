@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { useCallback, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 /** Something that is asked of the server: what it said last, and how the asking goes. */
 export interface Answer<T> {
@@ -26,7 +26,8 @@ export function useAnswer<T>(key: string | null, ask: (signal: AbortSignal) => P
   const latest = useRef(ask);
   latest.current = ask;
 
-  useEffect(() => {
+  // Before the frame is painted, not after it: the answer is there a frame sooner.
+  useLayoutEffect(() => {
     if (key === null) return;
     const mine = new AbortController();
     control.current = mine;

@@ -48,7 +48,7 @@ export function Explore({ page }: { page: Page }) {
   const series = useAnswer(known ? keyOf(chartOf, state.by) : null, (signal) => api.series(chartOf, { by: state.by, aggregate: level ? 'last' : undefined }, signal));
   const more = { ...filters, group_by: state.group };
   const graph = useAnswer(known ? keyOf(selection, more) : null, (signal) => api.flamegraph(selection, more, signal));
-  const names = useAnswer(known ? keyOf(chartOf) : null, (signal) => api.labelNames(chartOf, signal));
+  const names = useAnswer(known && graph.value ? keyOf(chartOf) : null, (signal) => api.labelNames(chartOf, signal));
   const { folded, shaped } = useShaped(graph.value?.tree ?? null, page);
   const suggest = useSuggest(chartOf);
   const failures = [graph.failure, series.failure, types.failure];
