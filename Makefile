@@ -165,6 +165,29 @@ need-node:
 need-clang:
 	@command -v clang >/dev/null && command -v llvm-strip >/dev/null || { echo "clang 14 or llvm-strip is missing (the kernel's programs need them): apt-get install clang llvm"; exit 1; }
 
+# The package has the binary, the units, and a place for the configuration.
+ARCH ?= $(shell go env GOARCH)
+DEB_VERSION := $(patsubst v%,%,$(subst -,+,$(VERSION)))
+
+.PHONY: deb
+deb: need-go ui ## build a Debian package of ARCH (default: this machine's): dist/coldframe_VERSION_ARCH.deb
+	@command -v dpkg-deb >/dev/null || { echo "dpkg-deb is missing: apt-get install dpkg"; exit 1; }
+	rm -rf dist/deb-$(ARCH) && mkdir -p dist/deb-$(ARCH)/DEBIAN dist/deb-$(ARCH)/etc/coldframe dist/deb-$(ARCH)/usr/lib/systemd/system
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w $(LDFLAGS)' -o dist/deb-$(ARCH)/usr/local/bin/coldframe ./cmd/coldframe
+	install -m 644 infra/systemd/*.service dist/deb-$(ARCH)/usr/lib/systemd/system/
+	install -D -m 644 LICENSE dist/deb-$(ARCH)/usr/share/doc/coldframe/copyright
+	printf 'Package: coldframe\nVersion: 0~%s\nArchitecture: %s\nMaintainer: coldframe <maintainers@coldframe.example>\nSection: net\nPriority: optional\nDescription: continuous profiling with nothing but a bucket behind it\n Agent, ingest, compactor and query in one binary, with a unit each; none is enabled.\n' \
+		'$(DEB_VERSION)' '$(ARCH)' > dist/deb-$(ARCH)/DEBIAN/control
+	dpkg-deb --root-owner-group --build dist/deb-$(ARCH) dist/coldframe_$(DEB_VERSION)_$(ARCH).deb
+
+.PHONY: release
+release: lambda ## build all that is released into dist/: binaries, functions, packages, what they are made of, checksums
+	@set -e; for arch in amd64 arm64; do $(MAKE) --no-print-directory deb ARCH=$$arch; \
+		cp dist/deb-$$arch/usr/local/bin/coldframe dist/coldframe-linux-$$arch; \
+		go version -m dist/coldframe-linux-$$arch > dist/coldframe-linux-$$arch.modules.txt; \
+	done
+	cd dist && sha256sum coldframe-linux-* coldframe-lambda-*.zip *.deb > SHA256SUMS
+
 .PHONY: test-terraform
 test-terraform: need-go ## validate and test Terraform's modules, by COLDFRAME_TERRAFORM or the terraform in PATH
 	@command -v $${COLDFRAME_TERRAFORM:-terraform} >/dev/null || { echo "terraform is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
