@@ -98,7 +98,7 @@ func draw(seed uint64) (shape, weather) {
 		length:     time.Duration(between(45, 60)) * time.Minute,
 		window:     catalog.Minute(between(8, 10)),
 		headBytes:  int(oneOf(0, 0, 4000, 8000)),
-		jobBytes:   int64(oneOf(0, 0, 1, 1500)),
+		jobBytes:   int64(oneOf(0, 1, 1, 1500)),
 		tenants:    between(1, 2),
 		shards:     between(1, 2),
 		uploaders:  between(1, 2),
