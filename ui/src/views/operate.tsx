@@ -386,7 +386,7 @@ function MissingSymbols({ page }: { page: Page }) {
       isEmpty={(v) => !v.missing?.length}
       none={
         <>
-          Nothing is known to be missing. Frames without symbols are striped in the graph and named by binary and address; <code>coldframe debuginfo upload BINARY</code> gives them their names.
+          Nothing is known to be missing. Frames without symbols are striped in the graph and named by binary and address. Profile on hosts where the binaries keep their symbols, or push profiles that carry them.
         </>
       }
     >
