@@ -34,10 +34,6 @@ type config struct {
 	ShareBlocks int   // COLDFRAME_SHARE_BLOCKS; 64
 	ShareBytes  int64 // COLDFRAME_SHARE_BYTES; 67108864
 
-	// CacheBytes is how much of /tmp may hold what was read of blocks; 0 for nothing.
-	CacheBytes int64  // COLDFRAME_CACHE_BYTES; 402653184
-	CacheDir   string // COLDFRAME_CACHE_DIR; /tmp/coldframe
-
 	// Shards is how many shards a tenant's pushes are spread over.
 	Shards int // COLDFRAME_SHARDS; 1
 
@@ -70,8 +66,6 @@ func readConfig(getenv func(string) string) (config, error) {
 		Workers:     int(r.number("COLDFRAME_WORKERS", 10, 0, 1000)),
 		ShareBlocks: int(r.number("COLDFRAME_SHARE_BLOCKS", 64, 1, 1<<20)),
 		ShareBytes:  r.number("COLDFRAME_SHARE_BYTES", 64<<20, 1, 1<<40),
-		CacheBytes:  r.number("COLDFRAME_CACHE_BYTES", 384<<20, 0, 10<<30),
-		CacheDir:    r.text("COLDFRAME_CACHE_DIR", "/tmp/coldframe"),
 		Shards:      int(r.number("COLDFRAME_SHARDS", 1, 1, 256)),
 		Delete:      r.word("COLDFRAME_DELETE", "off", "on") == "on",
 		MemoryBytes: r.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512, 128, 10240) << 20,

@@ -4,8 +4,11 @@ package main
 
 import (
 	"crypto/rand"
+	"time"
 
+	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/ingest/push"
+	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/serve"
 	"github.com/coldframe/coldframe/upload"
 )
@@ -21,4 +24,23 @@ func (f *function) addIngest(server *serve.Server) error {
 	}
 	push.New(up, push.Config{InFlightBytes: f.cfg.MemoryBytes / 4}).Routes(server.Handle)
 	return nil
+}
+
+func (r *report) observeUpload() upload.Observer {
+	return upload.Observer{
+		Written: func(_ block.L0Key, profiles int, _ int64, _ time.Duration) {
+			r.add("PushedProfiles", float64(profiles))
+		},
+		Retry: func(key block.L0Key, err error) {
+			r.logger().Warn("block not written yet, will be tried again", "object", key.String(), "err", err)
+		},
+		Refused: func(t profile.Tenant, profiles int, err error) {
+			r.add("RefusedProfiles", float64(profiles))
+			r.logger().Warn("push refused", "tenant", string(t), "profiles", profiles, "err", err)
+		},
+		Lost: func(l upload.Loss) {
+			r.add("LostProfiles", float64(l.Profiles))
+			r.logger().Error("profiles lost", "reason", string(l.Reason), "profiles", l.Profiles, "object", l.Key.String(), "err", l.Err)
+		},
+	}
 }

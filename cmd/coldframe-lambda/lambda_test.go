@@ -129,7 +129,7 @@ func (c *cloud) deploy(t *testing.T, cfg lambdaenv.Config) *lambdaenv.Function {
 	if cfg.Binary, err = binary(); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Env = append([]string{"COLDFRAME_BUCKET_CONFIG=" + string(c.config), "COLDFRAME_CACHE_DIR=" + t.TempDir()}, cfg.Env...)
+	cfg.Env = append([]string{"COLDFRAME_BUCKET_CONFIG=" + string(c.config)}, cfg.Env...)
 	cfg.Log = c.log
 	f := lambdaenv.Deploy(cfg)
 	t.Cleanup(f.Close)

@@ -18,7 +18,6 @@ import (
 	"github.com/coldframe/coldframe/compactor"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
-	"github.com/coldframe/coldframe/upload"
 )
 
 // report tells what happens: logs of one JSON object a line, which bear the ID of the
@@ -231,25 +230,6 @@ func (r *report) observeCompactor() compactor.Observer {
 		},
 		Sealed: func(_ profile.Tenant, _ block.Shard, behind time.Duration) {
 			r.highest("SealedLagSeconds", behind.Seconds())
-		},
-	}
-}
-
-func (r *report) observeUpload() upload.Observer {
-	return upload.Observer{
-		Written: func(_ block.L0Key, profiles int, _ int64, _ time.Duration) {
-			r.add("PushedProfiles", float64(profiles))
-		},
-		Retry: func(key block.L0Key, err error) {
-			r.logger().Warn("block not written yet, will be tried again", "object", key.String(), "err", err)
-		},
-		Refused: func(t profile.Tenant, profiles int, err error) {
-			r.add("RefusedProfiles", float64(profiles))
-			r.logger().Warn("push refused", "tenant", string(t), "profiles", profiles, "err", err)
-		},
-		Lost: func(l upload.Loss) {
-			r.add("LostProfiles", float64(l.Profiles))
-			r.logger().Error("profiles lost", "reason", string(l.Reason), "profiles", l.Profiles, "object", l.Key.String(), "err", l.Err)
 		},
 	}
 }

@@ -5,13 +5,12 @@ locals {
         package = "coldframe-lambda"
         memory  = var.query.memory_mb
         timeout = var.query.timeout_seconds
-        tmp     = var.query.tmp_mb
+        tmp     = 512
         policy  = local.query_policy
         invokes = var.query.workers > 0
         url     = true
         environment = {
-          COLDFRAME_WORKERS     = tostring(var.query.workers)
-          COLDFRAME_CACHE_BYTES = tostring((var.query.tmp_mb - 128) * 1048576)
+          COLDFRAME_WORKERS = tostring(var.query.workers)
         }
       }
       compact = {

@@ -92,12 +92,11 @@ variable "tokens_sha256" {
 }
 
 variable "query" {
-  description = "The function that answers queries: memory, which CPU follows (1769 MB are one), seconds until it is stopped, invocations that may help with one query, and MB of /tmp."
+  description = "The function that answers queries: memory, which CPU follows (1769 MB are one), seconds until it is stopped, and invocations that may help with one query."
   type = object({
     memory_mb       = optional(number, 1769)
     timeout_seconds = optional(number, 60)
     workers         = optional(number, 10)
-    tmp_mb          = optional(number, 512)
   })
   default = {}
 
@@ -107,8 +106,8 @@ variable "query" {
   }
 
   validation {
-    condition     = var.query.workers >= 0 && var.query.workers <= 1000 && var.query.tmp_mb >= 512 && var.query.tmp_mb <= 10240
-    error_message = "query: want workers from 0 to 1000 and tmp_mb from 512 to 10240."
+    condition     = var.query.workers >= 0 && var.query.workers <= 1000
+    error_message = "query: want workers from 0 to 1000."
   }
 }
 

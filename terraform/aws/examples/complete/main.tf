@@ -48,7 +48,7 @@ module "coldframe" {
   rollup_retention_days = 365
   authorization         = "TOKEN"
   tokens_sha256         = [var.token_sha256]
-  query                 = { memory_mb = 3538, workers = 20, tmp_mb = 2048 }
+  query                 = { memory_mb = 3538, workers = 20 }
   compact               = { memory_mb = 1769 }
   ingest                = { enabled = true }
   tracing               = true
