@@ -109,7 +109,7 @@ func TestTypesAddedLate(t *testing.T) {
 	}
 	d.Derive(cpu, samples, 10)
 	p := parse(t, d)
-	if got := fmt.Sprint(p.Sample[0].Value, p.Sample[1].Value, p.SampleType[2].Type); got != "[4 5 40] [0 7 0] cpu" {
+	if got := fmt.Sprintf("%v %v %s", p.Sample[0].Value, p.Sample[1].Value, p.SampleType[2].Type); got != "[4 5 40] [0 7 0] cpu" {
 		t.Errorf("got %s", got)
 	}
 }

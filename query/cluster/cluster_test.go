@@ -140,7 +140,7 @@ func TestMembersAgree(t *testing.T) {
 			t.Errorf("%s owns %d of 300 blocks", name, n)
 		}
 	}
-	for i, worker := range all[0].Assign(blocks) {
+	for i, worker := range all[0].Assign(blocks[:enough]) { // of more calls some would be hedged
 		if worker == "" {
 			continue
 		}

@@ -225,7 +225,7 @@ func TestStacks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if end := p.TimeNanos + p.DurationNanos; end != 1_767_607_200*1e9 || p.DurationNanos < 5e8 || p.Period < 1e6 {
+	if end := p.TimeNanos + p.DurationNanos; end != 1_767_607_200*1e9 || p.DurationNanos < 1e8 || p.Period < 1e6 {
 		t.Errorf("ended %d, %d ns long, period %d", end, p.DurationNanos, p.Period)
 	}
 	for _, s := range p.Sample {
