@@ -2,7 +2,6 @@ package serve_test
 
 import (
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -207,56 +206,4 @@ func FuzzParseTokens(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 	})
-}
-
-// TLS, client certificates and basic authentication are those of the exporter-toolkit.
-func TestWebConfig(t *testing.T) {
-	dir := t.TempDir()
-	pki := newPKI(t, dir)
-	for name, c := range map[string]struct {
-		config string
-		client *tls.Config
-		basic  string
-		want   int // 0: no connection
-		proto  string
-	}{
-		"TLS":                      {"tls_server_config: {cert_file: server.pem, key_file: server.key}", &tls.Config{RootCAs: pki.pool}, "", 200, "HTTP/2.0"},
-		"TLS of an unknown CA":     {"tls_server_config: {cert_file: server.pem, key_file: server.key}", &tls.Config{}, "", 0, ""},
-		"mutual TLS without":       {"tls_server_config: {cert_file: server.pem, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}", &tls.Config{RootCAs: pki.pool}, "", 0, ""},
-		"mutual TLS":               {"tls_server_config: {cert_file: server.pem, key_file: server.key, client_auth_type: RequireAndVerifyClientCert, client_ca_file: ca.pem}", &tls.Config{RootCAs: pki.pool, Certificates: []tls.Certificate{pki.client}}, "", 200, "HTTP/2.0"},
-		"basic authentication":     {"basic_auth_users: {me: " + pki.bcrypt + "}", nil, "me:secret", 200, "HTTP/1.1"},
-		"a wrong password":         {"basic_auth_users: {me: " + pki.bcrypt + "}", nil, "me:wrong", 401, ""},
-		"no password":              {"basic_auth_users: {me: " + pki.bcrypt + "}", nil, "", 401, ""},
-		"a user that is not there": {"basic_auth_users: {me: " + pki.bcrypt + "}", nil, "you:secret", 401, ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			file := pki.write(t, strings.ReplaceAll(name, " ", "-")+".yaml", []byte(c.config))
-			if err := serve.CheckWebConfig(file); err != nil {
-				t.Fatal(err)
-			}
-			url, _, _ := start(t, serve.Config{WebConfig: file}, map[string]http.HandlerFunc{"/x": func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }})
-			transport := &http.Transport{TLSClientConfig: c.client, ForceAttemptHTTP2: true}
-			defer transport.CloseIdleConnections()
-			if c.client != nil {
-				url = strings.Replace(url, "http://", "https://", 1)
-			}
-			header := map[string]string{}
-			if c.basic != "" {
-				header["basic"] = c.basic
-			}
-			status, body, _ := ask(t, &http.Client{Transport: transport}, url+"/x", header)
-			if status != c.want || status == 200 && body != c.proto {
-				t.Errorf("%d %s, want %d %s", status, body, c.want, c.proto)
-			}
-		})
-	}
-	for config, want := range map[string]string{
-		"tls_server_config: {cert_file: none.pem, key_file: server.key}": "none.pem",
-		"tls_serve_config: {}":          "tls_serve_config",
-		"basic_auth_users: {me: plain}": "bcrypt",
-	} {
-		if err := serve.CheckWebConfig(pki.write(t, "bad.yaml", []byte(config))); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "bad.yaml") {
-			t.Errorf("%s: %v, want %q", config, err, want)
-		}
-	}
 }

@@ -23,9 +23,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/prometheus/exporter-toolkit/web"
-
-	"github.com/coldframe/coldframe/profile"
 )
 
 // Config is how a Server listens. Zero fields mean the defaults named here.
@@ -33,10 +30,13 @@ type Config struct {
 	Address      string               // host:port; ":7070"
 	MaxBodyBytes int64                // of one request after which it is refused with 413; 64 MiB. Of streams each message is bounded, by its handler
 	Gate         *Gate                // who may come in; nil: everybody
-	WebConfig    string               // a file of TLS, client certificates and basic authentication, in the form of Prometheus' exporter-toolkit; "": none
 	DrainTimeout time.Duration        // how long a stop waits for requests in flight; 20 s
 	Metrics      *prometheus.Registry // what /metrics shows; nil: no such route
 	Logger       *slog.Logger         // nil: silence
+
+	// Serve answers on the listener until the server is shut down, behind TLS for instance,
+	// as package webconfig does; nil: [http.Server.Serve], without TLS.
+	Serve func(*http.Server, net.Listener) error
 
 	// Wrap is put around all routes, to trace requests; nil: nothing is.
 	Wrap func(http.Handler) http.Handler
@@ -66,6 +66,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Serve == nil {
+		cfg.Serve = (*http.Server).Serve
 	}
 	if cfg.Gate == nil {
 		cfg.Gate = &Gate{}
@@ -164,7 +167,7 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan error, 1)
-	go func() { stopped <- s.serve(srv) }()
+	go func() { stopped <- s.cfg.Serve(srv, s.listener) }()
 	select {
 	case err := <-stopped:
 		return fmt.Errorf("serving %s: %w", s.cfg.Address, err)
@@ -176,22 +179,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("stopping the listener on %s: %w", s.cfg.Address, err)
 	}
 	return srv.Close()
-}
-
-// serve answers on the listener, behind TLS and basic authentication if a file says so.
-func (s *Server) serve(srv *http.Server) error {
-	if s.cfg.WebConfig == "" {
-		return srv.Serve(s.listener)
-	}
-	return web.Serve(s.listener, srv, &web.FlagConfig{WebConfigFile: &s.cfg.WebConfig}, s.cfg.Logger)
-}
-
-// CheckWebConfig checks a file for Config.WebConfig, and the certificates that it names.
-func CheckWebConfig(file string) error {
-	if err := web.Validate(file); err != nil {
-		return fmt.Errorf("%s: %w: %w", file, err, profile.ErrInvalid)
-	}
-	return nil
 }
 
 // route is the mux, in which a procedure below /api is the procedure itself.

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/coldframe/coldframe/ingest/push"
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/serve"
+	"github.com/coldframe/coldframe/serve/webconfig"
 )
 
 // webFlags say who may come in, and how.
@@ -25,11 +28,6 @@ type webFlags struct {
 // gate lets in whom the flags say.
 func (f webFlags) gate() (*serve.Gate, error) {
 	gate := new(serve.Gate)
-	if f.WebConfigFile != "" {
-		if err := serve.CheckWebConfig(f.WebConfigFile); err != nil {
-			return nil, usage(fmt.Errorf("--web.config.file: %w", err))
-		}
-	}
 	if f.TokensFile == "" {
 		return gate, nil
 	}
@@ -38,6 +36,18 @@ func (f webFlags) gate() (*serve.Gate, error) {
 		return nil, usage(fmt.Errorf("--tokens-file: %w", err))
 	}
 	return gate, usage(loadTokens(gate, f.TokensFile, text))
+}
+
+// listening is how the listener answers.
+func (f webFlags) listening(log *slog.Logger) (func(*http.Server, net.Listener) error, error) {
+	if f.WebConfigFile == "" {
+		return (*http.Server).Serve, nil
+	}
+	by, err := webconfig.Load(f.WebConfigFile, log)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--web.config.file: %w", err))
+	}
+	return by, nil
 }
 
 func loadTokens(gate *serve.Gate, file string, text []byte) error {

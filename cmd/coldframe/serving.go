@@ -38,6 +38,10 @@ type process struct {
 // start takes the port first: of two processes with one port the second says so
 // before it has done anything. bkt may be nil for a role that keeps nothing in a bucket.
 func (g *globals) start(ctx context.Context, address string, web webFlags, bkt bucket.Bucket) (*process, error) {
+	listening, err := web.listening(g.log)
+	if err != nil {
+		return nil, err
+	}
 	gate, err := web.gate()
 	if err != nil {
 		return nil, err
@@ -51,7 +55,7 @@ func (g *globals) start(ctx context.Context, address string, web webFlags, bkt b
 		p.bkt = p.tracing.bucket(measureBucket(p.metrics, bkt))
 		p.cat = catalog.New(p.bkt, catalog.Config{Observer: observeCatalog(p.metrics, g.log)})
 	}
-	p.server = serve.New(serve.Config{Address: address, Gate: gate, WebConfig: web.WebConfigFile, Metrics: p.metrics, Logger: g.log, Wrap: p.tracing.serve})
+	p.server = serve.New(serve.Config{Address: address, Gate: gate, Serve: listening, Metrics: p.metrics, Logger: g.log, Wrap: p.tracing.serve})
 	p.server.HandleOpen("GET /{$}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.index.ServeHTTP(w, r) }))
 	if web.TokensFile != "" {
 		p.follow("tokens", web.TokensFile, func(text []byte) error { return loadTokens(gate, web.TokensFile, text) })

@@ -1,4 +1,4 @@
-package serve_test
+package webconfig_test
 
 import (
 	"crypto/ecdsa"
