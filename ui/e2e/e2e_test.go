@@ -182,7 +182,7 @@ func open(t testing.TB, base string) *tab {
 	options := append(cdp.DefaultExecAllocatorOptions[:], cdp.ExecPath(path), cdp.NoSandbox, cdp.DisableGPU,
 		cdp.Flag("disable-component-update", true),
 		cdp.UserDataDir(t.TempDir()), cdp.WindowSize(1280, 860))
-	ctx, cancelAllocator := cdp.NewExecAllocator(t.Context(), options...)
+	ctx, cancelAllocator := cdp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	ctx, cancelTab := cdp.NewContext(ctx)
 	ctx, cancelTime := context.WithTimeout(ctx, 4*time.Minute)
 	b := &tab{t: t, ctx: ctx, base: base}
