@@ -10,7 +10,7 @@ export interface Line {
 }
 
 interface ChartProps {
-  lines: Line[];
+  lines: Line[]; // the same array as long as they say the same: another one draws the chart anew, which ends a drag
   stepMs: number;
   from: number;
   to: number;
@@ -74,7 +74,7 @@ export function Chart(props: ChartProps) {
         hooks: {
           setSelect: [
             (u) => {
-              if (u.select.width < 4) return;
+              if (plot.current !== u || u.select.width < 4) return; // a chart that is gone still hears the button let go
               const a = u.posToVal(u.select.left, 'x') * 1000, b = u.posToVal(u.select.left + u.select.width, 'x') * 1000;
               latest.current.onSelect(Math.round(a), Math.round(b));
             },

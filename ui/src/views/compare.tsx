@@ -96,6 +96,7 @@ function Side({ page, name, of, selection, from, to }: SideProps) {
   const around = { ...selection, from: selection.from - margin, to: selection.to + margin };
   const unit = unitOf(selection.type), level = isLevel(selection.type);
   const series = useAnswer(selection.type ? keyOf(around) : null, (signal) => api.series(around, { aggregate: level ? 'last' : undefined }, signal));
+  const lines = useMemo(() => series.value && linesOf(series.value, ''), [series.value]);
   const suggest = useSuggest(selection);
   const query = page.state[of + 'query'] ?? (of ? page.state.query : undefined) ?? '';
   const set = (from: string | number, to: string | number) => go({ [of + 'from']: from, [of + 'to']: to });
@@ -107,7 +108,7 @@ function Side({ page, name, of, selection, from, to }: SideProps) {
         <RangeButton label={`Range ${name.toLowerCase()}`} from={from} to={to} resolved={selection} utc={utc} onUTC={page.setUTC} onChange={set} />
       </div>
       <Result answer={series} what="the chart">
-        {(list) => <Chart label={`${name}: totals over time`} lines={linesOf(list, '')} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit} level={level} utc={utc} dark={dark} selected={[selection.from, selection.to]} onSelect={set} onLine={() => undefined} />}
+        {(list) => <Chart label={`${name}: totals over time`} lines={lines!} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit} level={level} utc={utc} dark={dark} selected={[selection.from, selection.to]} onSelect={set} onLine={() => undefined} />}
       </Result>
       <p class="quiet side-range">
         {instant(selection.from, utc)} – {instant(selection.to, utc)}

@@ -46,6 +46,7 @@ export function Explore({ page }: { page: Page }) {
   const known = type !== '' || chartOf.type === '' && chartOf.query[0] !== '{';
 
   const series = useAnswer(known ? keyOf(chartOf, state.by) : null, (signal) => api.series(chartOf, { by: state.by, aggregate: level ? 'last' : undefined }, signal));
+  const lines = useMemo(() => series.value && linesOf(series.value, state.by ?? ''), [series.value, state.by]);
   const more = { ...filters, group_by: state.group };
   const graph = useAnswer(known ? keyOf(selection, more) : null, (signal) => api.flamegraph(selection, more, signal));
   const names = useAnswer(known && graph.value ? keyOf(chartOf) : null, (signal) => api.labelNames(chartOf, signal));
@@ -85,7 +86,7 @@ export function Explore({ page }: { page: Page }) {
               )}
             </div>
             <Result answer={series} what="the chart">
-              {(list) => <Chart lines={linesOf(list, state.by ?? '')} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit || list.unit} level={level} utc={utc} dark={page.dark} selected={pinned} onSelect={(a, b) => go({ a, b })} onLine={(v) => go({ query: withMatcher(state.query ?? '', state.by ?? '', v), by: undefined })} />}
+              {(list) => <Chart lines={lines!} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit || list.unit} level={level} utc={utc} dark={page.dark} selected={pinned} onSelect={(a, b) => go({ a, b })} onLine={(v) => go({ query: withMatcher(state.query ?? '', state.by ?? '', v), by: undefined })} />}
             </Result>
           </section>
           <section class="where" aria-label="Where it goes">
