@@ -21,13 +21,14 @@ import (
 
 // kinds are the API's own types; a field that they do not have is a mistake.
 var kinds = map[string]func() any{
-	"v1/ServiceAccount":                        func() any { return &corev1.ServiceAccount{} },
-	"v1/ConfigMap":                             func() any { return &corev1.ConfigMap{} },
-	"v1/Service":                               func() any { return &corev1.Service{} },
-	"apps/v1/DaemonSet":                        func() any { return &appsv1.DaemonSet{} },
-	"apps/v1/StatefulSet":                      func() any { return &appsv1.StatefulSet{} },
-	"apps/v1/Deployment":                       func() any { return &appsv1.Deployment{} },
-	"rbac.authorization.k8s.io/v1/ClusterRole": func() any { return &rbacv1.ClusterRole{} },
+	"v1/ServiceAccount":   func() any { return &corev1.ServiceAccount{} },
+	"v1/ConfigMap":        func() any { return &corev1.ConfigMap{} },
+	"v1/Service":          func() any { return &corev1.Service{} },
+	"apps/v1/DaemonSet":   func() any { return &appsv1.DaemonSet{} },
+	"apps/v1/StatefulSet": func() any { return &appsv1.StatefulSet{} },
+	"apps/v1/Deployment":  func() any { return &appsv1.Deployment{} },
+
+	"rbac.authorization.k8s.io/v1/ClusterRole":        func() any { return &rbacv1.ClusterRole{} },
 	"rbac.authorization.k8s.io/v1/ClusterRoleBinding": func() any { return &rbacv1.ClusterRoleBinding{} },
 }
 
