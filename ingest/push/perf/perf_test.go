@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -51,7 +52,10 @@ func record(t testing.TB, args ...string) string {
 	dir := t.TempDir()
 	burn, file := filepath.Join(dir, "cf_burn"), filepath.Join(dir, "perf.data")
 	command(t, "gcc", "-O1", "-fno-omit-frame-pointer", "-Wl,--build-id", "-o", burn, filepath.Join("testdata", "burn.c"), "-lm")
-	command(t, "perf", append(append([]string{"record", "-F", "499", "-o", file}, args...), burn)...)
+	if !slices.Contains(args, "-c") {
+		args = append([]string{"-F", "499"}, args...)
+	}
+	command(t, "perf", slices.Concat([]string{"record", "-o", file}, args, []string{burn})...)
 	return file
 }
 
@@ -167,9 +171,6 @@ func TestTotalsArePerfReports(t *testing.T) {
 		"build IDs":    {"-g", "-e", "cpu-clock", "--buildid-mmap"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name == "fixed period" {
-				args = append(args, "-F", "max")[:len(args)]
-			}
 			file := record(t, args...)
 			made, err := perf.Decode(read(t, file), options(t))
 			if err != nil {
