@@ -22,6 +22,10 @@ type symbol struct {
 	rank        uint8 // of two with the same start the lower is shown
 }
 
+// rankLabel is the rank of a name without a type, which assembly gives to places that may
+// be functions (ld.so's _start) or may lie within one: shown where nothing else is.
+const rankLabel = 2
+
 // symbolTable reads the entries of one table, a piece at a time.
 type symbolTable struct {
 	entries *elf.Section
@@ -75,6 +79,10 @@ func decodeSymbol(b []byte) (symbol, bool) {
 		s.rank = 0
 	}
 	const gnuIndirect = 10 // STT_GNU_IFUNC
+	if kind == elf.STT_NOTYPE {
+		s.rank = rankLabel
+		return s, s.name != 0 && s.section < uint16(elf.SHN_LORESERVE)
+	}
 	// Variables are not wanted, but names are looked up here too.
 	return s, kind == elf.STT_FUNC || kind == gnuIndirect || kind == elf.STT_OBJECT
 }
@@ -153,6 +161,9 @@ func (q *query) ask(f *elf.File, kind elf.SectionType) {
 			continue
 		}
 		section := f.Sections[s.section]
+		if s.rank == rankLabel && section.Flags&elf.SHF_EXECINSTR == 0 {
+			continue
+		}
 		s.size = section.Addr + section.Size - s.value // not beyond its section, nor the next symbol
 		if i+1 < len(sizeless) {
 			s.size = min(s.size, sizeless[i+1].value-s.value)
@@ -180,6 +191,9 @@ func (q *query) offer(s symbol) {
 			continue
 		}
 		nearer := s.value > w.best.value || s.value == w.best.value && s.rank < w.best.rank
+		if label := s.rank == rankLabel; label != (w.best.rank == rankLabel) {
+			nearer = !label
+		}
 		if !w.found || nearer {
 			w.best, w.found = s, true
 		}
