@@ -233,7 +233,7 @@ func TestSelector(t *testing.T) {
 	b.graph()
 	const line = `[role=combobox]`
 	b.typeInto(line, "serv")
-	b.until(`[...document.querySelectorAll('[role=option]')].some(o => o.textContent === 'service_name')`)
+	b.until(`document.querySelector('[role=option]')?.textContent === 'service_name' && [...document.querySelectorAll('[role=option]')].every(o => o.textContent.includes('serv'))`)
 	b.key(kb.ArrowDown)
 	b.key(kb.Enter)
 	b.until(`document.querySelector('[role=combobox]').value === 'service_name="' && [...document.querySelectorAll('[role=option]')].some(o => o.textContent === 'prometheus')`)

@@ -36,6 +36,7 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
     timer.current = window.setTimeout(async () => {
       const el = input.current;
       if (!el || document.activeElement !== el) return;
+      const asked = el.value;
       const at = parse(el.value, el.selectionStart ?? el.value.length).place;
       control.current?.abort();
       const mine = (control.current = new AbortController());
@@ -43,8 +44,9 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
       try {
         all = at.kind === 'operator' ? Object.keys(OPERATORS) : await suggest(at, mine.signal);
       } catch {
-        if (mine.signal.aborted) return; // a newer question is on its way
+        // nothing to suggest
       }
+      if (mine.signal.aborted || el.value !== asked) return; // a newer question is on its way
       const want = at.kind === 'operator' ? '' : at.typed.toLowerCase();
       const begins = (s: string) => (s.toLowerCase().startsWith(want) ? 0 : 1);
       place.current = at;
@@ -57,6 +59,8 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
   const choose = (choice: string) => {
     const el = input.current!, at = place.current!;
     const done = complete(el.value, at, choice);
+    clearTimeout(timer.current);
+    control.current?.abort(); // its answer would be to what is gone
     setText(done.text);
     setOpen(false);
     el.value = done.text;
