@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coldframe/coldframe/ingest/push/jfr"
 	"github.com/coldframe/coldframe/upload"
 )
 
@@ -111,15 +112,43 @@ func (s *Scraper) scrape(ctx context.Context, client *http.Client, t *target, se
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if len(t.endpoint.Keep) > 0 {
-		if body, err = keepSampleTypes(body, t.endpoint.Keep); err != nil {
-			return fmt.Errorf("GET %s: %w", t.url.String(), err)
-		}
+	profiles, err := t.profiles(body)
+	if err == nil {
+		// What was fetched is worth keeping even when the scraper is being stopped.
+		err = s.sink.Add(context.WithoutCancel(ctx), s.settings.Tenant, profiles...)
 	}
-	// What was fetched is worth keeping even when the scraper is being stopped.
-	err = s.sink.Add(context.WithoutCancel(ctx), s.settings.Tenant, upload.Profile{Name: t.name, Labels: t.labels, Body: body})
 	if err != nil {
 		return fmt.Errorf("GET %s: %w", t.url.String(), err)
 	}
 	return nil
+}
+
+// profiles are what a target's answer holds: a pprof is one, a recording of a JVM one for
+// each kind of event, which says its name.
+func (t *target) profiles(body []byte) ([]upload.Profile, error) {
+	all := []upload.Profile{{Name: t.name, Body: body}}
+	if jfr.IsRecording(body) {
+		made, err := jfr.Decode(body, jfr.Options{})
+		if err != nil {
+			return nil, err
+		}
+		if len(made) == 0 {
+			return nil, errors.New("the recording has no events of CPU, allocations or locks: has it the setting \"profile\"?")
+		}
+		all = all[:0]
+		for _, p := range made {
+			all = append(all, upload.Profile(p))
+		}
+	}
+	for i := range all {
+		all[i].Labels = t.labels
+		if len(t.endpoint.Keep) == 0 {
+			continue
+		}
+		var err error
+		if all[i].Body, err = keepSampleTypes(all[i].Body, t.endpoint.Keep); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
 }
