@@ -155,10 +155,7 @@ func (s *Sampler) load() error {
 	if err := s.linkPython(python); err != nil {
 		return err
 	}
-	s.tables, err = newTables(&s.objects, s.config.TableBytes/rowBytes)
-	if err != nil {
-		return err
-	}
+	s.tables = newTables(&s.objects, s.config.TableBytes/rowBytes)
 	s.ring, err = ringbuf.NewReader(s.objects.Ring)
 	if err != nil {
 		return fmt.Errorf("open the ring buffer: %w", err)

@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"encoding/binary"
 	"iter"
 	"math"
 	"slices"
@@ -9,27 +8,46 @@ import (
 	"github.com/coldframe/coldframe/bpf/ehframe"
 )
 
-// pack writes rows as struct row of c/maps.h, with addresses from base.
-func pack(rows iter.Seq[ehframe.Row]) (packed []byte, base uint64) {
+// blockRows is how many rows are written to the kernel at a time: 32 KiB of them.
+const blockRows = 4096
+
+// packed are rows as struct row of c/maps.h, with addresses from base. They are kept in blocks
+// because a large library has a million, of which growing slices would make several copies.
+type packed struct {
+	base   uint64
+	n      uint32
+	blocks [][]kernelRow // full but for the last
+}
+
+func pack(rows iter.Seq[ehframe.Row]) packed {
+	var p packed
 	var last kernelRow
 	for r := range rows {
-		if len(packed) == 0 {
-			base = r.PC &^ 0xfff
+		if p.n == 0 {
+			p.base = r.PC &^ 0xfff
 		}
-		if r.PC-base > math.MaxUint32 {
+		if r.PC-p.base > math.MaxUint32 {
 			break // nobody has seen a binary of 4 GiB of code; its end would be walked by its last rule
 		}
 		k := packRow(r)
-		k.Pc = uint32(r.PC - base)
-		if len(packed) > 0 && k.Rule == last.Rule && k.Fp == last.Fp && k.Off == last.Off {
+		k.Pc = uint32(r.PC - p.base)
+		if p.n > 0 && k.Rule == last.Rule && k.Fp == last.Fp && k.Off == last.Off {
 			continue
 		}
 		last = k
-		packed = binary.LittleEndian.AppendUint32(packed, k.Pc)
-		packed = append(packed, k.Rule, byte(k.Fp))
-		packed = binary.LittleEndian.AppendUint16(packed, uint16(k.Off))
+		p.add(k)
 	}
-	return packed, base
+	return p
+}
+
+func (p *packed) add(k kernelRow) {
+	if p.n%blockRows == 0 {
+		// The first block is small: most binaries are.
+		p.blocks = append(p.blocks, make([]kernelRow, 0, min(blockRows, 256+p.n)))
+	}
+	end := &p.blocks[len(p.blocks)-1]
+	*end = append(*end, k)
+	p.n++
 }
 
 // packRow squeezes a rule into four bytes; what does not fit becomes unsupported.

@@ -44,16 +44,16 @@ const (
 	maxMappings = 16 * 30 // CHUNKS × CHUNK_MAPPINGS
 	perChunk    = 30
 
-	// quarantine is how long the rows of a removed table are left alone: a walk on another
+	// Quarantine is how long the rows of a removed table are left alone: a walk on another
 	// CPU may still search them.
-	quarantine = time.Second
+	Quarantine = time.Second
 )
 
 // Tables holds the unwind tables of binaries and the mappings of processes. Its methods
 // may be called by several goroutines.
 type Tables struct {
 	mu        sync.Mutex
-	memory    *ebpf.Memory
+	rows      *ebpf.Map
 	tables    *ebpf.Map
 	processes *ebpf.Map
 	bases     map[TableID]uint64
@@ -75,45 +75,63 @@ type dying struct {
 	since time.Time
 }
 
-func newTables(objects *kernelObjects, rows int) (*Tables, error) {
-	memory, err := objects.Rows.Memory()
-	if err != nil {
-		return nil, fmt.Errorf("map the unwind rows: %w", err)
-	}
+func newTables(objects *kernelObjects, rows int) *Tables {
 	return &Tables{
-		memory: memory, tables: objects.Tables, processes: objects.Processes,
+		rows: objects.Rows, tables: objects.Tables, processes: objects.Processes,
 		bases: map[TableID]uint64{}, extents: map[TableID]extent{}, chunks: map[uint32]int{},
 		pythons: objects.Pythons, isPython: map[uint32]bool{},
 		free: []extent{{0, uint32(rows)}},
-	}, nil
+	}
 }
 
 // Add publishes the rows of a binary. They must be in ascending order of address. A
 // binary without rows gets no table. ErrTablesFull says that there is no room.
 func (t *Tables) Add(rows iter.Seq[ehframe.Row]) (TableID, error) {
-	packed, base := pack(rows)
-	if len(packed) == 0 {
+	p := pack(rows)
+	if p.n == 0 {
 		return 0, nil
+	}
+	e, err := t.write(p)
+	if err != nil {
+		return 0, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := uint32(len(packed) / rowBytes)
-	e, ok := t.allocate(n)
-	if !ok {
-		return 0, fmt.Errorf("%d rows: %w", n, ErrTablesFull)
-	}
-	if _, err := t.memory.WriteAt(packed, int64(e.first)*int64(rowBytes)); err != nil {
-		return 0, fmt.Errorf("write %d unwind rows at %d: %w", n, e.first, err)
-	}
 	t.next++
 	id := t.next
-	if err := t.tables.Put(uint32(id), &kernelTable{First: e.first, N: n}); err != nil {
+	if err := t.tables.Put(uint32(id), &kernelTable{First: e.first, N: e.n}); err != nil {
 		t.release(e)
 		return 0, fmt.Errorf("publish an unwind table: %w: %w", err, ErrTablesFull)
 	}
-	t.bases[id], t.extents[id] = base, e
-	t.used += n
+	t.bases[id], t.extents[id] = p.base, e
+	t.used += e.n
 	return id, nil
+}
+
+// write finds room for rows and puts them there. No walk sees them yet, so that others may use
+// the tables meanwhile. The kernel's array is not mapped into memory: it would count as the agent's.
+func (t *Tables) write(p packed) (extent, error) {
+	t.mu.Lock()
+	e, ok := t.allocate(p.n)
+	t.mu.Unlock()
+	if !ok {
+		return e, fmt.Errorf("%d rows: %w", p.n, ErrTablesFull)
+	}
+	keys := make([]uint32, min(p.n, blockRows))
+	at := e.first
+	for _, block := range p.blocks {
+		for i := range block {
+			keys[i] = at + uint32(i)
+		}
+		if _, err := t.rows.BatchUpdate(keys[:len(block)], block, nil); err != nil {
+			t.mu.Lock()
+			t.release(e)
+			t.mu.Unlock()
+			return e, fmt.Errorf("write %d unwind rows at %d: %w", len(block), at, err)
+		}
+		at += uint32(len(block))
+	}
+	return e, nil
 }
 
 // Remove takes a table back. Processes that still name it are walked by frame pointers.
@@ -209,7 +227,7 @@ func (t *Tables) Processes() int {
 
 // allocate takes n rows from the first free extent that has them.
 func (t *Tables) allocate(n uint32) (extent, bool) {
-	for len(t.dying) > 0 && time.Since(t.dying[0].since) >= quarantine {
+	for len(t.dying) > 0 && time.Since(t.dying[0].since) >= Quarantine {
 		t.release(t.dying[0].extent)
 		t.dying = t.dying[1:]
 	}

@@ -43,16 +43,16 @@ func TestPackRow(t *testing.T) {
 
 // Rows that say the same once packed are one.
 func TestPack(t *testing.T) {
-	packed, base := pack(slices.Values([]ehframe.Row{
+	p := pack(slices.Values([]ehframe.Row{
 		{PC: 0x401010, CFA: ehframe.FromSP, Offset: 8, RAOffset: -8},
 		{PC: 0x401020, CFA: ehframe.Unsupported},
 		{PC: 0x401030, CFA: ehframe.FromSP, Offset: 12, RAOffset: -8},
 		{PC: 0x401040},
 	}))
-	if base != 0x401000 || len(packed) != 3*rowBytes {
-		t.Fatalf("base %#x and %d bytes, want 0x401000 and %d", base, len(packed), 3*rowBytes)
+	if p.base != 0x401000 || p.n != 3 {
+		t.Fatalf("base %#x and %d rows, want 0x401000 and 3", p.base, p.n)
 	}
-	if pc := binary.LittleEndian.Uint32(packed[rowBytes:]); pc != 0x20 {
+	if pc := p.blocks[0][1].Pc; pc != 0x20 {
 		t.Errorf("second row at %#x, want 0x20", pc)
 	}
 }

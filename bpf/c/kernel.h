@@ -36,7 +36,6 @@ enum {
 enum {
 	BPF_ANY = 0,
 	BPF_F_NO_PREALLOC = 1,
-	BPF_F_MMAPABLE = 1 << 10,
 	BPF_RB_NO_WAKEUP = 1,
 };
 

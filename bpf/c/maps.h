@@ -152,7 +152,6 @@ SHOW(process_flag);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1); /* set by the loader */
 	__type(key, u32);
 	__type(value, struct row);

@@ -108,15 +108,16 @@ func registersOf(m elf.Machine) (registers, bool) {
 // rows themselves are made while they are ranged over, because those of a large
 // library would take a hundred megabytes.
 type Table struct {
+	section   []byte
 	functions []function
 	regs      registers
 }
 
-// function is a frame description entry.
+// function is a frame description entry. A large library has a hundred thousand.
 type function struct {
-	lo, hi  uint64
-	cie     *cie
-	program []byte
+	lo, hi   uint64
+	cie      *cie
+	from, to uint32 // its program in the section
 }
 
 // cie is a common information entry: what the functions that refer to it share.
@@ -136,7 +137,7 @@ func Parse(section []byte, addr uint64, machine elf.Machine) (*Table, error) {
 	if !ok {
 		return nil, fmt.Errorf(".eh_frame of %s: machine is not known", machine)
 	}
-	t := &Table{regs: regs}
+	t := &Table{section: section, regs: regs, functions: make([]function, 0, countEntries(section))}
 	cies := map[int]*cie{}
 	for at := 0; at+4 <= len(section); {
 		length := int(binary.LittleEndian.Uint32(section[at:]))
@@ -157,8 +158,24 @@ func Parse(section []byte, addr uint64, machine elf.Machine) (*Table, error) {
 		}
 		at = end
 	}
-	slices.SortStableFunc(t.functions, func(a, b function) int { return cmp.Compare(a.lo, b.lo) })
+	byAddress := func(a, b function) int { return cmp.Compare(a.lo, b.lo) }
+	if !slices.IsSortedFunc(t.functions, byAddress) {
+		slices.SortStableFunc(t.functions, byAddress)
+	}
 	return t, nil
+}
+
+// countEntries is how many entries a section has at most: few are common ones.
+func countEntries(section []byte) int {
+	n := 0
+	for at := 0; at+4 <= len(section); n++ {
+		length := int(binary.LittleEndian.Uint32(section[at:]))
+		if length < 4 || length > len(section)-at-4 {
+			break
+		}
+		at += 4 + length
+	}
+	return n
 }
 
 // parseCIE returns nil when the entry cannot be understood; its functions are then left out.
@@ -216,7 +233,7 @@ func (t *Table) addFunction(r *reader, c *cie) {
 	if r.failed || lo == 0 || size == 0 || lo+size < lo {
 		return
 	}
-	t.functions = append(t.functions, function{lo: lo, hi: lo + size, cie: c, program: r.b[r.at:]})
+	t.functions = append(t.functions, function{lo: lo, hi: lo + size, cie: c, from: uint32(r.at), to: uint32(len(r.b))})
 }
 
 // Functions is how many functions the section describes.

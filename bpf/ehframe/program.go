@@ -41,7 +41,7 @@ func (c *cie) start(regs registers, program []byte) bool {
 // run appends the rows of a function, in order of address unless the program is malformed.
 func (t *Table) run(f function, rows []Row) []Row {
 	m := machine{regs: t.regs, cie: f.cie, loc: f.lo, now: f.cie.initial, rows: rows}
-	if !m.execute(&reader{b: f.program}) {
+	if !m.execute(&reader{b: t.section[f.from:f.to]}) {
 		m.now = rules{cfa: Unsupported}
 	}
 	m.emit()
