@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,6 +36,8 @@ type binaryFile struct {
 	place place
 	state state
 	tries int
+	asked time.Time // when a process that maps it was last sampled for the first time
+	bare  bool      // its table found no room
 }
 
 // contents is what opening a binary tells.
@@ -161,16 +165,25 @@ func (bs *binaries) want(b *binaryFile, pid uint32, m mapping) {
 	if b == nil {
 		return
 	}
-	b.place = place{pid, m.start, m.end}
+	b.place, b.asked = place{pid, m.start, m.end}, time.Now()
 	const enough = 3
-	if b.state != unopened || b.tries >= enough {
-		return
+	if b.state == unopened && b.tries < enough {
+		bs.begin(b, 0)
 	}
+}
+
+// begin opens a binary in the background, after a while.
+func (bs *binaries) begin(b *binaryFile, wait time.Duration) {
 	b.state = opening
 	b.tries++
 	l := loading{b: b, place: b.place, path: b.path}
 	ctx := bs.ctx
 	go func() {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
 		select {
 		case bs.slots <- struct{}{}:
 			bs.load(&l)
@@ -222,11 +235,12 @@ func (bs *binaries) makeTable(f *symbols.Binary) (bpf.TableID, error) {
 func (bs *binaries) finish(l loading, inUse func() map[*binaryFile]bool) {
 	b := l.b
 	switch {
-	case errors.Is(l.err, bpf.ErrTablesFull) && bs.evict(inUse()) && b.tries < 2:
-		b.state = unopened
+	case errors.Is(l.err, bpf.ErrTablesFull) && b.tries < 3 && bs.evict(inUse()):
+		bs.begin(b, roomAfter)
 		return
 	case errors.Is(l.err, bpf.ErrTablesFull):
 		bs.refused++
+		b.bare = true
 		bs.config.Observer.failed(fmt.Errorf("%s: %w", b.path, l.err))
 	case errors.Is(l.err, errNoBinary):
 		b.state = failed
@@ -241,32 +255,59 @@ func (bs *binaries) finish(l loading, inUse func() map[*binaryFile]bool) {
 	b.contents, b.state = l.contents, opened
 }
 
-// evict removes the tables of binaries that no process maps.
+// roomAfter is when the room of removed tables can be used again.
+const roomAfter = bpf.Quarantine + 100*time.Millisecond
+
+// evict removes the tables of binaries that no process maps, those first that were asked for
+// longest ago, until a quarter of the room is free. Compilers come and go, and each needs a
+// fifth of it.
 func (bs *binaries) evict(used map[*binaryFile]bool) bool {
-	any := false
+	var idle []*binaryFile
 	for _, b := range bs.byID {
 		if b.table != 0 && !used[b] {
-			bs.config.Observer.failed(bs.tabs.Remove(b.table))
-			b.table, b.state, b.tries = 0, unopened, 0
-			any = true
+			idle = append(idle, b)
 		}
 	}
-	return any
+	slices.SortFunc(idle, func(x, y *binaryFile) int { return x.asked.Compare(y.asked) })
+	enough := bs.tabs.Rows() * 3 / 4
+	for _, b := range idle {
+		if bs.tabs.Rows() <= enough {
+			break
+		}
+		bs.drop(b)
+	}
+	return len(idle) > 0
+}
+
+// drop takes a binary's table back; it is opened again when it is next asked for.
+func (bs *binaries) drop(b *binaryFile) {
+	bs.config.Observer.failed(bs.tabs.Remove(b.table))
+	b.table, b.state, b.tries = 0, unopened, 0
 }
 
 // kept is how many unused binaries, of short-lived processes, are remembered.
 const kept = 512
 
-// sweep forgets unused binaries when there are too many.
+// sweep forgets unused binaries when there are too many, and tries those again whose tables
+// found no room.
 func (bs *binaries) sweep(used map[*binaryFile]bool) {
+	for b := range used {
+		if b.bare && b.state == opened {
+			b.bare, b.tries = false, 0
+			bs.begin(b, 0)
+		}
+	}
 	if len(bs.byID)-len(used) <= kept {
 		return
 	}
-	bs.evict(used)
 	for id, b := range bs.byID {
-		if !used[b] && b.state != opening {
-			delete(bs.byID, id)
+		if used[b] || b.state == opening {
+			continue
 		}
+		if b.table != 0 {
+			bs.drop(b)
+		}
+		delete(bs.byID, id)
 	}
 	for at, b := range bs.byInode {
 		if bs.byID[b.id] != b {
