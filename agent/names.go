@@ -2,8 +2,10 @@ package agent
 
 import (
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,6 +67,9 @@ type fileNames struct {
 const (
 	// maxNames bounds the answers kept of one binary; beyond, all are asked for again.
 	maxNames = 1 << 15
+	// maxAllNames bounds those of all binaries together, which take some 20 MB then; beyond,
+	// those of binaries that were not asked about for longest are dropped.
+	maxAllNames = 1 << 16
 	// forget is when the answers of a binary that nobody runs any more are dropped.
 	forget = 5 * time.Minute
 	// kernelTTL is how long a copy of kallsyms is good: modules and BPF programs come and go.
@@ -122,7 +127,11 @@ func (n *namer) learn(v fileView, addrs, leaves []uint64) *fileNames {
 		return f
 	}
 	frames := file.Resolve(missing, filepath.Dir(v.path), debugOpener(v.place.pid))
+	files := map[string]string{} // functions of one file share its name
 	for i, a := range missing {
+		for j := range frames[i] {
+			share(files, &frames[i][j].File)
+		}
 		f.frames[a] = frames[i]
 	}
 	for _, a := range doubtful {
@@ -131,10 +140,25 @@ func (n *namer) learn(v fileView, addrs, leaves []uint64) *fileNames {
 	return f
 }
 
-// prune drops the answers of binaries that were not asked about for long.
+func share(known map[string]string, text *string) {
+	if first, ok := known[*text]; ok {
+		*text = first
+		return
+	}
+	known[*text] = *text
+}
+
+// prune drops the answers of binaries that were not asked about for long, and more where
+// there are too many.
 func (n *namer) prune() {
-	for b, f := range n.files {
-		if time.Since(f.asked) > forget {
+	byAge := slices.SortedFunc(maps.Keys(n.files), func(a, b *binaryFile) int {
+		return n.files[b].asked.Compare(n.files[a].asked)
+	})
+	sum := 0
+	for _, b := range byAge {
+		f := n.files[b]
+		sum += len(f.frames)
+		if sum > maxAllNames || time.Since(f.asked) > forget {
 			delete(n.files, b)
 		}
 	}

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/binary"
 	"strconv"
 
@@ -97,9 +96,9 @@ func (w *writer) encode(s sealed, r resolution, kind profileKind, stacks map[str
 		e.out.bytes(profileString, []byte(t))
 	}
 	var buf bytes.Buffer
-	z := gzip.NewWriter(&buf)
-	_, _ = z.Write(e.out) // a buffer takes everything
-	_ = z.Close()
+	w.gzip.Reset(&buf)
+	_, _ = w.gzip.Write(e.out) // a buffer takes everything
+	_ = w.gzip.Close()
 	return buf.Bytes()
 }
 

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -51,13 +52,15 @@ type writer struct {
 	cancel  context.CancelFunc
 	written atomic.Uint64
 	lost    atomic.Uint64
-	kernel  string // build ID
+	kernel  string       // build ID
+	gzip    *gzip.Writer // one for all: each needs close to a megabyte
 }
 
 func newWriter(config Config, period time.Duration, bs *binaries, sink Sink) *writer {
 	return &writer{
 		config: config, period: period, namer: newNamer(bs), sink: sink,
 		windows: make(chan sealed), done: make(chan struct{}), kernel: kernelBuildID(),
+		gzip: gzip.NewWriter(nil),
 	}
 }
 

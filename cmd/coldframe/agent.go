@@ -74,6 +74,7 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 	if c.BucketConfig == "" && c.LocalStoreDirectory == "" && c.RemoteStoreAddress == "" {
 		return usage(errors.New("where to? give --bucket-config FILE, --remote-store-address HOST:PORT or --local-store-directory DIR"))
 	}
+	limitMemory(c.MemoryBytes)
 	var bkt bucket.Bucket
 	if c.BucketConfig != "" {
 		if bkt, err = c.open(ctx, g); err != nil {
@@ -115,6 +116,9 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 	}
 	if c.ConfigPath != "" {
 		p.roles.Go(func() error { return p.reloadRelabel(a, c.ConfigPath) })
+	}
+	if err := shedStart(); err != nil {
+		g.log.Debug("the agent stays larger than it must", "err", err)
 	}
 	g.log.Info("profiling this machine", "node", cfg.Node, "frequency", c.ProfilingCPUSamplingFrequency, "unwind", c.Unwind, "address", p.server.Addr().String())
 	return p.wait()
