@@ -54,6 +54,7 @@ func (a Aggregate) counts(t profile.Type) error {
 type chosen struct {
 	part, pick int
 	row        uint32
+	group      int // of run.groups, or ofSeries
 	dated
 }
 
@@ -67,12 +68,16 @@ func (s *selection) bySeries(c *choice) map[string][]chosen {
 				continue
 			}
 			last, key := uint32(0), ""
-			for n, row := range k.chosen {
-				if series := k.totals.Series[row]; n == 0 || series != last {
+			for w := range k.worths(column) {
+				if series := k.totals.Series[w.row]; key == "" || series != last {
 					last, key = series, p.blk.Series()[series].Labels.String()
 				}
-				d := dated{p.start() + int64(k.totals.T[row]), k.totals.Values[column][row], k.totals.DurationNanos[row]}
-				all[key] = append(all[key], chosen{i, j, row, d})
+				of := key
+				if w.group != ofSeries {
+					of = fmt.Sprint(key, w.group)
+				}
+				d := dated{p.start() + int64(k.totals.T[w.row]), w.value, k.totals.DurationNanos[w.row]}
+				all[of] = append(all[of], chosen{i, j, w.row, w.group, d})
 			}
 		}
 	}

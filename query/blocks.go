@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/serve"
 )
 
 // Inventory is what a tenant has in its bucket, as its catalog tells: the live Arrow
@@ -50,10 +52,14 @@ type DayLevel struct {
 }
 
 // Inventory tells what is live of the tenant's days that overlap the request's range. It reads
-// the catalog, not a block; selector and type of the request are not asked.
+// the catalog, not a block; selector and type of the request are not asked. Who may see
+// some series only is refused.
 func (q *Querier) Inventory(ctx context.Context, req Request) (*Inventory, error) {
 	out := &Inventory{}
 	stats, err := q.answer(ctx, "blocks", req, func(ctx context.Context, r *run) error {
+		if r.restricted() {
+			return &serve.Error{Status: http.StatusForbidden, Code: "forbidden", Err: errors.New("what a tenant has as a whole is not shown to a token that sees some of its series only")}
+		}
 		snap, err := r.live(ctx)
 		if snap == nil {
 			return err

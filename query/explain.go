@@ -41,6 +41,7 @@ type PlannedBlock struct {
 }
 
 // Explain plans a query and does not run it: it asks the bucket what is live and reads no block.
+// Who may see some series only is told what a query takes, and not what the blocks hold.
 func (q *Querier) Explain(ctx context.Context, req Request) (*Plan, error) {
 	out := &Plan{}
 	stats, err := q.answer(ctx, "explain", req, func(ctx context.Context, r *run) error {
@@ -57,11 +58,22 @@ func (q *Querier) Explain(ctx context.Context, req Request) (*Plan, error) {
 			out.add(PlannedBlock{Key: l0.String(), From: l0.MinTime, Size: l0.Size, Requests: 1, Bytes: l0.Size})
 		}
 		slices.SortFunc(out.Blocks, func(a, b PlannedBlock) int { return cmp.Or(a.From.Compare(b.From), cmp.Compare(a.Key, b.Key)) })
+		if r.restricted() {
+			out.hideOthers()
+		}
 		out.Dollars = q.cfg.Prices.of(int64(out.Requests), 0, out.Bytes, 0)
 		return nil
 	})
 	out.Stats = stats
 	return out, err
+}
+
+// hideOthers takes out what tells how much there is of series that who asks may not see.
+func (p *Plan) hideOthers() {
+	p.Live, p.Pruned = len(p.Blocks), 0
+	for i := range p.Blocks {
+		p.Blocks[i].Size, p.Blocks[i].Profiles = 0, 0
+	}
 }
 
 func (p *Plan) add(b PlannedBlock) {

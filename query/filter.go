@@ -169,7 +169,7 @@ func noFilters(filters []Filter) error {
 	if len(filters) == 0 {
 		return nil
 	}
-	return serve.Field("filter", fmt.Errorf("filters choose among stacks, of which this answer has none; trees, tables and pprofs take them: %w", profile.ErrInvalid))
+	return serve.Field("filter", fmt.Errorf("filters choose among stacks, of which this answer has none; trees, tables, pprofs and series take them: %w", profile.ErrInvalid))
 }
 
 func validateFilters(filters []Filter) error {

@@ -191,7 +191,7 @@ func TestWrongInput(t *testing.T) {
 		{routes, "filter=line*=3", 400, "invalid", "filter"},
 		{routes, "frame_filter=name=x", 400, "invalid", "frame_filter"},
 		{routes, strings.Repeat("filter=line=3&", MaxFilters+1), 400, "invalid", "filter"},
-		{[]string{"series", "types", "labels", "label/pod/values"}, "filter=line=3", 400, "invalid", "filter"},
+		{[]string{"types", "labels", "label/pod/values"}, "filter=line=3", 400, "invalid", "filter"},
 		{[]string{"flamegraph", "top"}, "invert=perhaps", 400, "invalid", "invert"},
 		{[]string{"flamegraph", "top"}, "group_by=labels.", 400, "invalid", "group_by"},
 		{[]string{"flamegraph", "top"}, "group_by=a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", 400, "invalid", "group_by"},

@@ -37,6 +37,7 @@ type pick struct {
 	totals *arrowblock.Totals
 	chosen []uint32 // positions in totals, ascending
 	found  int      // how many there were before repeated ones were dropped
+	sifted []worth  // what the chosen ones count with; nil: their totals
 
 	windows []windows // sums of others
 }
@@ -108,6 +109,10 @@ func (r *run) match(ctx context.Context, p *part, blk *arrowblock.Block) (err er
 	p.blk = blk
 	p.samples, p.sets, err = r.sampleNames(ctx, blk)
 	p.series = matchSeries(blk, r.req.Selector, p.samples)
+	if len(r.own) > 0 && len(p.samples) > 0 {
+		own := profile.Selector{Matchers: r.own}
+		p.series = slices.DeleteFunc(p.series, func(s uint32) bool { return !own.Matches(blk.Series()[s].Labels) })
+	}
 	return err
 }
 

@@ -40,8 +40,14 @@ type Part struct {
 	// Types are wanted: of one name, period and delta; their sample types are the columns
 	// of the answer, in this order.
 	Types block.Types `json:"types"`
+	// Own is what of the selector series must satisfy by labels of their own.
+	Own string `json:"own,omitempty"`
 	// Labels says that samples keep their labels.
-	Labels bool        `json:"labels,omitempty"`
+	Labels bool `json:"labels,omitempty"`
+	// By are names of labels that samples are grouped by.
+	By []string `json:"by,omitempty"`
+	// Steps, when it is there, asks for totals over time instead of stacks.
+	Steps  *PartSteps  `json:"steps,omitempty"`
 	Blocks []PartBlock `json:"blocks"`
 }
 
@@ -53,13 +59,14 @@ type PartBlock struct {
 
 // partVersion is refused by processes of another version, whose caller then computes
 // the part itself.
-const partVersion = 1
+const partVersion = 2
 
 // Partial is the answer to a [Part].
 type Partial struct {
-	// Block is an Arrow block of a single profile, the sum of all. It is empty when
-	// nothing was selected.
+	// Block is an Arrow block of a single profile, the sum of all, or of one for each group,
+	// whose labels its series has. It is empty when nothing was selected.
 	Block   []byte    `json:"block,omitempty"`
+	Lines   []Line    `json:"lines,omitempty"`   // by labels, when the part has Steps
 	Missing []Missing `json:"missing,omitempty"` // blocks that are not in the sum at all
 	Gone    bool      `json:"gone,omitempty"`    // one of them because it does not exist
 
@@ -76,11 +83,19 @@ func (q *Querier) Compute(ctx context.Context, p Part) (*Partial, error) {
 	if err != nil {
 		return nil, fmt.Errorf("part of a query: %w", err)
 	}
+	own, err := profile.ParseSelector(p.Own)
+	if err != nil {
+		return nil, fmt.Errorf("part of a query: %w", err)
+	}
 	out := &Partial{}
 	stats, err := q.answer(ctx, partQuery, req, func(ctx context.Context, r *run) error {
-		r.alone, r.within = true, req.Range
-		if !p.Labels {
-			r.sums = anyWindow // repeated profiles stay with the caller
+		r.alone, r.within, r.own = true, req.Range, own.Matchers
+		r.by, r.apart = p.By, len(p.By) > 0
+		switch { // repeated profiles stay with the caller
+		case p.Steps != nil:
+			p.Steps.ask(r)
+		case !p.Labels:
+			r.sums = anyWindow
 		}
 		for _, b := range p.Blocks {
 			r.planned(b.Key)
@@ -90,19 +105,26 @@ func (q *Querier) Compute(ctx context.Context, p Part) (*Partial, error) {
 			return err
 		}
 		s.keep(c)
-		m, err := r.merge(ctx, s, c, p.Labels)
-		if err != nil {
-			return err
+		if p.Steps != nil {
+			err = r.computeSteps(ctx, s, c, p, out)
+		} else {
+			err = r.computeBlock(ctx, s, c, p, out)
 		}
 		out.Gone, r.gone = r.gone, false // to look again is the caller's part
-		if len(s.parts) > 0 {
-			out.Block, err = m.block(c)
-		}
 		return err
 	})
 	out.Missing = stats.Missing
 	out.Requests, out.Bytes, out.CacheHits, out.CPU = stats.Requests, stats.Bytes, stats.CacheHits, stats.CPU
 	return out, err
+}
+
+// computeBlock merges what was selected.
+func (r *run) computeBlock(ctx context.Context, s *selection, c *choice, p Part, out *Partial) error {
+	m, err := r.merge(ctx, s, c, p.Labels)
+	if err == nil && len(s.parts) > 0 {
+		out.Block, err = m.block(c)
+	}
+	return err
 }
 
 func (p Part) parse() (req Request, c *choice, err error) {
@@ -118,6 +140,11 @@ func (p Part) parse() (req Request, c *choice, err error) {
 	req.Range = profile.TimeRange{From: time.Unix(0, p.From), To: time.Unix(0, p.To)}
 	if err := req.Range.Validate(); err != nil {
 		return req, nil, err
+	}
+	if p.Steps != nil {
+		if req.Filters, err = p.Steps.filters(); err != nil {
+			return req, nil, err
+		}
 	}
 	if len(p.Types) == 0 {
 		return req, nil, fmt.Errorf("no profile type: %w", profile.ErrInvalid)
@@ -160,20 +187,29 @@ func (r *run) selectOf(ctx context.Context, blocks []PartBlock) (*selection, err
 // partialTime is the time of a partial's profile, which nobody asks for.
 var partialTime = profile.TimeRange{From: time.UnixMilli(1), To: time.UnixMilli(2)}
 
-// block is the sum as an Arrow block of one profile.
+// block is the sum as an Arrow block of one profile, or of one for each group.
 func (m *merged) block(c *choice) ([]byte, error) {
-	sum := (&heads{}).profile(c)
-	newPprofWriter(m, sum, nil, newSieve(nil, m.sym)).samples()
-	var body bytes.Buffer
-	if err := sum.WriteUncompressed(&body); err != nil {
-		return nil, err
-	}
 	b, err := arrowblock.NewBuilder(arrowblock.Config{Range: partialTime})
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.AddPprof(arrowblock.Key{Name: c.name, Time: partialTime.From}, body.Bytes()); err != nil {
-		return nil, err
+	groups := m.groups
+	if len(groups) == 0 {
+		groups = []labelGroup{{tree: m.tree}}
+	}
+	var body bytes.Buffer
+	for _, g := range groups {
+		one := *m
+		one.tree = g.tree
+		sum := (&heads{}).profile(c)
+		newPprofWriter(&one, sum, nil, newSieve(nil, m.sym)).samples()
+		body.Reset()
+		if err := sum.WriteUncompressed(&body); err != nil {
+			return nil, err
+		}
+		if _, err := b.AddPprof(arrowblock.Key{Name: c.name, Labels: g.labels, Time: partialTime.From}, body.Bytes()); err != nil {
+			return nil, err
+		}
 	}
 	var out bytes.Buffer
 	_, err = b.Finish(&out)
@@ -189,7 +225,7 @@ type away struct {
 // share divides the parts of a query between this process and others. A part stays
 // if it is in memory, or if profiles of it do not count because another has them too.
 func (r *run) share(parts []*part) (here []*part, others []away) {
-	if r.cfg.Remote == nil || r.alone || len(r.by) > 0 || r.within.From.Before(r.profilesFrom) {
+	if r.cfg.Remote == nil || r.alone || r.within.From.Before(r.profilesFrom) {
 		return parts, nil
 	}
 	var movable []*part
@@ -280,19 +316,26 @@ func (r *run) mergeAway(ctx context.Context, a away, c *choice, full bool, read 
 		if ctx.Err() != nil || errors.Is(err, ErrTooLarge) {
 			return nil, err
 		}
-		if r.cfg.Observer.RemoteFailed != nil {
-			r.cfg.Observer.RemoteFailed(a.worker, err)
-		}
+		r.remoteFailed(a.worker, err)
 		return each(ctx, r.ledger, mergesAtATime(), a.parts, (*part).name, read)
 	}
 	r.charge(partial)
 	return r.credit(ctx, a.parts, partial, full)
 }
 
+func (r *ledger) remoteFailed(worker string, err error) {
+	if r.cfg.Observer.RemoteFailed != nil {
+		r.cfg.Observer.RemoteFailed(worker, err)
+	}
+}
+
 func (r *run) partOf(parts []*part, c *choice, full bool) Part {
 	p := Part{
 		Version: partVersion, Tenant: r.req.Tenant, Selector: r.req.Selector.String(),
-		From: r.within.From.UnixNano(), To: r.within.To.UnixNano(), Labels: full,
+		From: r.within.From.UnixNano(), To: r.within.To.UnixNano(), Labels: full, By: r.by,
+	}
+	if len(r.own) > 0 {
+		p.Own = profile.Selector{Matchers: r.own}.String()
 	}
 	for i := range c.samples {
 		p.Types = append(p.Types, c.typ(i))
@@ -317,22 +360,27 @@ func (r *run) readPartial(ctx context.Context, partial *Partial, c *choice, read
 	if err != nil {
 		return err
 	}
-	if len(blk.Groups()) != 1 || len(blk.Series()) != 1 {
-		return fmt.Errorf("a partial answer has %d groups and %d series, want one of each: %w", len(blk.Groups()), len(blk.Series()), block.ErrCorrupt)
+	n := len(blk.Series())
+	if len(blk.Groups()) != 1 || n != 1 && len(r.by) == 0 {
+		return fmt.Errorf("a partial answer has %d groups and %d series, want one of each: %w", len(blk.Groups()), n, block.ErrCorrupt)
 	}
 	for i, column := range c.columns(blk.Groups()[0]) {
 		if column < 0 {
 			return fmt.Errorf("a partial answer lacks the sample type %s: %w", c.typ(i), block.ErrCorrupt)
 		}
 	}
-	totals, err := blk.Totals(ctx, 0, arrowblock.Span{From: 0, To: 1})
+	totals, err := blk.Totals(ctx, 0, arrowblock.Span{From: 0, To: uint64(n)})
 	if err != nil {
 		return err
 	}
-	if totals.Len() != 1 {
-		return fmt.Errorf("a partial answer has %d profiles, want 1: %w", totals.Len(), block.ErrCorrupt)
+	if totals.Len() != n {
+		return fmt.Errorf("a partial answer has %d profiles of %d series, want as many: %w", totals.Len(), n, block.ErrCorrupt)
 	}
-	return read(ctx, &part{blk: blk, series: []uint32{0}, picks: []pick{{totals: totals, chosen: []uint32{0}, found: 1}}})
+	all := make([]uint32, n)
+	for i := range all {
+		all[i] = uint32(i)
+	}
+	return read(ctx, &part{blk: blk, series: all, picks: []pick{{totals: totals, chosen: all, found: n}}})
 }
 
 // charge adds what a worker spent to what the query costs.
@@ -348,6 +396,7 @@ func (r *ledger) charge(partial *Partial) {
 // credit returns the parts that are in a partial answer, notes the others as missing, and
 // reads of those what only this process puts into a pprof.
 func (r *run) credit(ctx context.Context, parts []*part, partial *Partial, full bool) ([]*part, error) {
+	progressOf(ctx).finish(len(parts))
 	missing := map[string]bool{}
 	for _, m := range partial.Missing {
 		missing[m.Key] = true

@@ -20,6 +20,7 @@ type windows struct {
 	rollup arrowblock.Rollup
 	cells  *arrowblock.Cells
 	chosen []uint32 // positions in cells, ascending
+	sifted []int64  // what each counts with; nil: the cells' values
 }
 
 // profiles is how many the windows sum up.

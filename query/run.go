@@ -27,6 +27,10 @@ type run struct {
 
 	profilesFrom time.Time // before it there are only sums; zero: nowhere
 
+	// own are matchers of the selector that series must satisfy by their own labels: a sample's
+	// do not show to a token what its selector leaves out.
+	own []*profile.Matcher
+
 	by     []string // names of labels to group by
 	groups grouping
 
@@ -55,6 +59,10 @@ type ledger struct {
 	access *serve.Access // what who asks may see; nil: everything of the tenant
 }
 
+// restricted says whether who asks may see but some of the tenant's series, so that nothing
+// may be told that is known of all of them.
+func (r *ledger) restricted() bool { return r.access != nil && len(r.access.Matchers) > 0 }
+
 // newRun starts a run, which sees what its context may see.
 func (q *Querier) newRun(ctx context.Context, req Request) *run {
 	access := serve.AccessOf(ctx)
@@ -74,15 +82,24 @@ func (q *Querier) newRun(ctx context.Context, req Request) *run {
 		})
 		return t.snap, t.err
 	}
-	req.Selector = access.Restrict(req.Selector)
-	return &run{ledger: l, req: req}
+	return l.side(req)
 }
 
 // base is the run of what r is compared with.
 func (r *run) base(req Request) *run {
 	req.Tenant, req.Strict, req.Fresh = r.req.Tenant, r.req.Strict, r.req.Fresh
+	return r.side(req)
+}
+
+// side is a run of a request, reduced to what its access shows.
+func (r *ledger) side(req Request) *run {
+	side := &run{ledger: r}
+	if r.restricted() {
+		side.own = r.access.Matchers
+	}
 	req.Selector = r.access.Restrict(req.Selector)
-	return &run{ledger: r.ledger, req: req}
+	side.req = req
+	return side
 }
 
 // answer runs f with the query's deadline and account, and tells what it cost.

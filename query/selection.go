@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +16,7 @@ import (
 // selection is the profiles that an answer is made of, in open blocks.
 type selection struct {
 	parts []*part
-	types map[profile.Type]bool // that are known, selected or not
+	types map[profile.Type]bool // that are known to who asks, selected or not
 }
 
 // selectProfiles opens what has to be read and picks the profiles asked for, each once.
@@ -41,7 +42,28 @@ func (r *run) selectProfiles(ctx context.Context) (*selection, error) {
 	for _, part := range parts {
 		part.picks = slices.DeleteFunc(part.picks, func(k pick) bool { return k.profiles() == 0 })
 	}
-	return &selection{parts, p.types}, nil
+	s := &selection{parts, p.types}
+	if r.restricted() {
+		s.types, err = nil, nil
+		if len(s.groups()) == 0 {
+			s.types, err = r.visibleTypes(ctx)
+		}
+	}
+	return s, err
+}
+
+// visibleTypes are the types of all that a token with a selector may see in the range.
+func (r *run) visibleTypes(ctx context.Context) (map[profile.Type]bool, error) {
+	var mu sync.Mutex
+	types := map[profile.Type]bool{}
+	err := r.base(Request{Range: r.req.Range}).eachSeries(ctx, func(_ profile.Labels, of []profile.Type) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, t := range of {
+			types[t] = true
+		}
+	})
+	return types, err
 }
 
 // open opens the planned Arrow blocks and decodes the planned pprof blocks.

@@ -53,12 +53,13 @@ type Point struct {
 // maxSteps is what one request may ask for, as in Prometheus.
 const maxSteps = 11_000
 
-// Series adds up the selected profiles by step and labels. It reads no stacks. Of a
-// type pattern that leaves several sample types it takes the default one.
+// Series adds up the selected profiles by step and labels. It reads stacks only for filters of
+// them, and samples only for filters and labels that only samples have. Of a type pattern
+// that leaves several sample types it takes the default one.
 func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, error) {
 	list := &SeriesList{Range: req.Range, By: req.By, Step: req.Step}
-	if err := noFilters(req.Filters); err != nil {
-		return nil, err
+	if err := validateFilters(req.Filters); err != nil {
+		return nil, serve.Field("filter", err)
 	}
 	if list.Step == 0 {
 		list.Step = niceStep(req.Range)
@@ -68,9 +69,9 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 	}
 	stats, err := q.answer(ctx, "series", req.Request, func(ctx context.Context, r *run) error {
 		list.Type, list.Series = profile.Type{}, nil
-		if req.Aggregate == Sum { // windows begin at midnight, and so do steps that are made of them
-			r.sums = func(window time.Duration) bool { return list.Step%window == 0 && (24*time.Hour)%list.Step == 0 }
-			r.apart, r.alike = len(req.By) > 0 || req.ByAll, true
+		r.by, r.alone = req.By, r.alone || req.Aggregate != Sum
+		if req.Aggregate == Sum {
+			PartSteps{StepMillis: list.Step.Milliseconds(), ByAll: req.ByAll}.ask(r)
 		}
 		s, err := r.selectProfiles(ctx)
 		if err != nil {
@@ -86,17 +87,17 @@ func (q *Querier) Series(ctx context.Context, req SeriesRequest) (*SeriesList, e
 			return err
 		}
 		s.keep(c)
+		sums := newStepSums(req, list.Step, &r.groups)
+		here, err := r.siftShared(ctx, s, c, sums)
+		if err != nil {
+			return err
+		}
 		r.counted(s.profiles())
-		sums := newStepSums(req, list.Step)
 		if req.Aggregate == Difference {
 			list.Type.Delta = true
-			sums.addDifferences(s, c)
+			sums.addDifferences(&selection{parts: here}, c)
 		} else {
-			for _, p := range s.parts {
-				for _, k := range p.picks {
-					sums.add(p, k, c.columns(p.blk.Groups()[k.group])[0])
-				}
-			}
+			sums.addAll(here, c)
 		}
 		list.Series = sums.series()
 		return nil
@@ -140,6 +141,7 @@ type stepSums struct {
 	all    bool
 	stepMS int64
 	last   bool
+	groups *grouping
 	lines  map[string]*line  // by their labels
 	levels map[string]*level // by name and labels of a series; only for Last
 }
@@ -177,10 +179,19 @@ type level struct {
 	latest map[int64]dated // by the step's beginning
 }
 
-func newStepSums(req SeriesRequest, step time.Duration) *stepSums {
+func newStepSums(req SeriesRequest, step time.Duration, groups *grouping) *stepSums {
 	return &stepSums{
-		by: req.By, all: req.ByAll, stepMS: step.Milliseconds(), last: req.Aggregate == Last,
+		by: req.By, all: req.ByAll, stepMS: step.Milliseconds(), last: req.Aggregate == Last, groups: groups,
 		lines: map[string]*line{}, levels: map[string]*level{},
+	}
+}
+
+// addAll adds the chosen profiles of some parts. c is of one sample type.
+func (s *stepSums) addAll(parts []*part, c *choice) {
+	for _, p := range parts {
+		for _, k := range p.picks {
+			s.add(p, k, c.columns(p.blk.Groups()[k.group])[0])
+		}
 	}
 }
 
@@ -191,16 +202,19 @@ func (s *stepSums) add(p *part, k pick, column int) {
 	}
 	var to *line
 	var level *level
-	last := uint32(0)
-	for i, row := range k.chosen {
-		if series := k.totals.Series[row]; i == 0 || series != last {
+	var last struct {
+		series uint32
+		group  int
+	}
+	for w := range k.worths(column) {
+		if series := k.totals.Series[w.row]; to == nil || series != last.series || w.group != last.group {
 			labels := p.blk.Series()[series].Labels
-			to, last = s.line(labels), series
+			to, last.series, last.group = s.lineOf(labels, w.group), series, w.group
 			if s.last {
 				level = s.level(labels, to)
 			}
 		}
-		d := dated{p.start() + int64(k.totals.T[row]), k.totals.Values[column][row], k.totals.DurationNanos[row]}
+		d := dated{p.start() + int64(k.totals.T[w.row]), w.value, k.totals.DurationNanos[w.row]}
 		begin := d.time - d.time%s.stepMS // no profile is older than 1970
 		if level == nil {
 			to.step(begin).add(d)
@@ -212,7 +226,7 @@ func (s *stepSums) add(p *part, k pick, column int) {
 
 // addWindows adds sums, each of which lies in one step.
 func (s *stepSums) addWindows(p *part, w windows, column int) {
-	for _, i := range w.chosen {
+	for n, i := range w.chosen {
 		var labels profile.Labels // of sums over services nothing is told apart
 		if w.rollup.Axis == arrowblock.BySeries {
 			labels = p.blk.Series()[w.cells.Key[i]].Labels
@@ -220,7 +234,7 @@ func (s *stepSums) addWindows(p *part, w windows, column int) {
 		first := p.start() + int64(w.cells.FirstT[i])
 		to := s.line(labels).step(first - first%s.stepMS)
 		profiles := int(w.cells.Profiles[i])
-		to.add(dated{first, w.cells.Values[column][i], w.cells.DurationNanos[i]})
+		to.add(dated{first, w.value(n, column), w.cells.DurationNanos[i]})
 		to.profiles += profiles - 1
 		to.several = to.several || profiles > 1
 	}
@@ -231,7 +245,7 @@ func (s *stepSums) addDifferences(selected *selection, c *choice) {
 	for _, profiles := range selected.bySeries(c) {
 		at := profiles[0]
 		p := selected.parts[at.part]
-		to := s.line(p.blk.Series()[p.picks[at.pick].totals.Series[at.row]].Labels)
+		to := s.lineOf(p.blk.Series()[p.picks[at.pick].totals.Series[at.row]].Labels, at.group)
 		for _, d := range differences(profiles) {
 			to.step(d.time - d.time%s.stepMS).add(d)
 		}
@@ -243,6 +257,14 @@ func (l *line) step(begin int64) *step {
 		l.steps[begin] = &step{}
 	}
 	return l.steps[begin]
+}
+
+// lineOf is the line of a series, or of a group where one is named.
+func (s *stepSums) lineOf(labels profile.Labels, group int) *line {
+	if group != ofSeries {
+		labels = s.groups.labels[group]
+	}
+	return s.line(labels)
 }
 
 func (s *stepSums) line(labels profile.Labels) *line {
@@ -260,7 +282,7 @@ func (s *stepSums) line(labels profile.Labels) *line {
 }
 
 func (s *stepSums) level(labels profile.Labels, to *line) *level {
-	key := labels.String()
+	key := labels.String() + to.labels.String()
 	if s.levels[key] == nil {
 		s.levels[key] = &level{to, map[int64]dated{}}
 	}

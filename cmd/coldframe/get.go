@@ -70,8 +70,6 @@ func (c *getCmd) validate() error {
 		return usage(fmt.Errorf("--sandwich and --invert do not go with --format %s", c.Format))
 	case len(c.GroupBy) > 0 && c.Format == "pprof":
 		return usage(errors.New("--group-by does not go with --format pprof"))
-	case len(c.Filter)+len(c.FrameFilter) > 0 && c.Format == "series":
-		return usage(errors.New("--filter and --frame-filter do not go with --format series, which reads no stacks"))
 	}
 	return nil
 }

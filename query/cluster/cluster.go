@@ -35,7 +35,7 @@ import (
 )
 
 // Version of what members say to each other. Those of another version are seen and not asked.
-const Version = 1
+const Version = 2
 
 // Config says who this member is and where the others are. Zero fields mean the defaults
 // named here.

@@ -111,7 +111,7 @@ func keys(n int) []string {
 }
 
 func part(key string) query.Part {
-	return query.Part{Version: 1, Blocks: []query.PartBlock{{Key: key}}}
+	return query.Part{Version: 2, Blocks: []query.PartBlock{{Key: key}}}
 }
 
 // Every member asks the same one for a block, and all have a share of the blocks.
@@ -302,9 +302,9 @@ func TestOtherVersions(t *testing.T) {
 		t.Error("a member that cannot be asked is asked")
 	}
 	for text, want := range map[string]string{
-		`{"v":2,"u":"http://10.0.0.1:7070"}`: "version 2",
+		`{"v":1,"u":"http://10.0.0.1:7070"}`: "version 1",
 		`?`:                                  "cannot be read",
-		`{"v":1,"u":"http://:7070","w":7}`:   "",
+		`{"v":2,"u":"http://:7070","w":7}`:   "",
 	} {
 		n := *m.list.LocalNode()
 		n.Meta = []byte(text)
@@ -320,7 +320,7 @@ func TestOtherVersions(t *testing.T) {
 
 func TestMalformedPartIsRefused(t *testing.T) {
 	m := startMember(t, Config{Name: "a"})
-	for body, want := range map[string]int{"": 400, "{": 400, `{"v":"x"}`: 400, `{"v":1}`: 200} {
+	for body, want := range map[string]int{"": 400, "{": 400, `{"v":"x"}`: 400, `{"v":2}`: 200} {
 		resp, err := http.Post(m.server.URL, "application/json", strings.NewReader(body)) //nolint:noctx // it ends at once
 		if err != nil {
 			t.Fatal(err)
@@ -401,7 +401,7 @@ func FuzzPart(f *testing.F) {
 	c := &Cluster{}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var p query.Part
-		if json.Unmarshal(body, &p) == nil && p.Version == 1 && len(p.Types) > 0 {
+		if json.Unmarshal(body, &p) == nil && p.Version == 2 && len(p.Types) > 0 {
 			return // it would be computed
 		}
 		w := httptest.NewRecorder()

@@ -9,10 +9,12 @@ import (
 
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
+	"github.com/coldframe/coldframe/serve"
 )
 
 // profileStats says since when and until when there are profiles, of what the bucket lists
-// without a block being read.
+// without a block being read. A token with a selector is told of the time between, once there is
+// something that it may see.
 func (a *API) profileStats(ctx context.Context, _ *typesv1.GetProfileStatsRequest) (*typesv1.GetProfileStatsResponse, error) {
 	tenant, err := query.TenantOf(ctx)
 	if err != nil {
@@ -25,6 +27,11 @@ func (a *API) profileStats(ctx context.Context, _ *typesv1.GetProfileStatsReques
 			return err
 		}
 		query.Tell(ctx, plan.Stats)
+		if access := serve.AccessOf(ctx); access != nil && len(access.Matchers) > 0 {
+			if types, err := a.q.Types(ctx, query.Request{Tenant: tenant, Range: r}); err != nil || len(types.Types) == 0 {
+				return err
+			}
+		}
 		for _, b := range plan.Blocks {
 			first, last := b.From.UnixMilli(), max(b.From.UnixMilli(), b.To.UnixMilli())
 			if !res.GetDataIngested() {
