@@ -142,6 +142,7 @@ tools: test-tools $(BIN)/golangci-lint ## install the linter and the servers tha
 .PHONY: test-tools
 test-tools: need-go need-node
 	@bucket/buckettest/install.sh
+	@internal/deploy/install.sh
 
 $(BIN)/golangci-lint: Makefile
 	GOBIN=$(BIN) go install $(GOLANGCI)

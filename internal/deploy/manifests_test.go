@@ -16,6 +16,8 @@ import (
 	"gopkg.in/yaml.v3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
@@ -23,6 +25,7 @@ import (
 var kinds = map[string]func() any{
 	"v1/ServiceAccount":   func() any { return &corev1.ServiceAccount{} },
 	"v1/ConfigMap":        func() any { return &corev1.ConfigMap{} },
+	"v1/Secret":           func() any { return &corev1.Secret{} },
 	"v1/Service":          func() any { return &corev1.Service{} },
 	"apps/v1/DaemonSet":   func() any { return &appsv1.DaemonSet{} },
 	"apps/v1/StatefulSet": func() any { return &appsv1.StatefulSet{} },
@@ -30,6 +33,10 @@ var kinds = map[string]func() any{
 
 	"rbac.authorization.k8s.io/v1/ClusterRole":        func() any { return &rbacv1.ClusterRole{} },
 	"rbac.authorization.k8s.io/v1/ClusterRoleBinding": func() any { return &rbacv1.ClusterRoleBinding{} },
+
+	"networking.k8s.io/v1/Ingress":       func() any { return &networkingv1.Ingress{} },
+	"networking.k8s.io/v1/NetworkPolicy": func() any { return &networkingv1.NetworkPolicy{} },
+	"policy/v1/PodDisruptionBudget":      func() any { return &policyv1.PodDisruptionBudget{} },
 }
 
 // Every manifest is what Kubernetes' API takes, to the letter.
@@ -43,34 +50,42 @@ func TestManifests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		documents := yaml.NewDecoder(strings.NewReader(string(text)))
-		for {
-			var object map[string]any
-			if err := documents.Decode(&object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				t.Fatalf("%s: %v", file, err)
-			}
-			apiVersion, _ := object["apiVersion"].(string)
-			kind, _ := object["kind"].(string)
-			make, known := kinds[apiVersion+"/"+kind]
-			if !known {
-				t.Errorf("%s: %s/%s is no kind that this test knows", file, apiVersion, kind)
-				continue
-			}
-			asJSON, err := json.Marshal(object)
-			if err != nil {
-				t.Fatal(err)
-			}
-			typed := make()
-			d := json.NewDecoder(strings.NewReader(string(asJSON)))
-			d.DisallowUnknownFields()
-			if err := d.Decode(typed); err != nil {
-				t.Errorf("%s: %s: %v", file, kind, err)
-				continue
-			}
-			checkWorkload(t, file, typed)
+		for _, object := range objectsOf(t, file, string(text)) {
+			checkWorkload(t, file, object)
 		}
+	}
+}
+
+// objectsOf decodes YAML documents into the API's own types. What they do not have is a mistake.
+func objectsOf(t *testing.T, file, text string) (objects []any) {
+	t.Helper()
+	documents := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		var object map[string]any
+		if err := documents.Decode(&object); errors.Is(err, io.EOF) {
+			return objects
+		} else if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		apiVersion, _ := object["apiVersion"].(string)
+		kind, _ := object["kind"].(string)
+		make, known := kinds[apiVersion+"/"+kind]
+		if !known {
+			t.Errorf("%s: %s/%s is no kind that this test knows", file, apiVersion, kind)
+			continue
+		}
+		asJSON, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		typed := make()
+		d := json.NewDecoder(strings.NewReader(string(asJSON)))
+		d.DisallowUnknownFields()
+		if err := d.Decode(typed); err != nil {
+			t.Errorf("%s: %s: %v", file, kind, err)
+			continue
+		}
+		objects = append(objects, typed)
 	}
 }
 
@@ -79,6 +94,7 @@ func checkWorkload(t *testing.T, file string, object any) {
 	t.Helper()
 	var pod corev1.PodTemplateSpec
 	var selected map[string]string
+	volumes := map[string]bool{}
 	switch w := object.(type) {
 	case *appsv1.DaemonSet:
 		pod, selected = w.Spec.Template, w.Spec.Selector.MatchLabels
@@ -86,6 +102,9 @@ func checkWorkload(t *testing.T, file string, object any) {
 		pod, selected = w.Spec.Template, w.Spec.Selector.MatchLabels
 	case *appsv1.StatefulSet:
 		pod, selected = w.Spec.Template, w.Spec.Selector.MatchLabels
+		for _, claim := range w.Spec.VolumeClaimTemplates {
+			volumes[claim.Name] = true
+		}
 	default:
 		return
 	}
@@ -103,12 +122,11 @@ func checkWorkload(t *testing.T, file string, object any) {
 		if c.Resources.Limits.Memory().IsZero() || c.ReadinessProbe == nil || c.LivenessProbe == nil {
 			t.Errorf("%s: container %s lacks a memory limit or a probe", file, c.Name)
 		}
-		mounted := map[string]bool{}
 		for _, v := range pod.Spec.Volumes {
-			mounted[v.Name] = true
+			volumes[v.Name] = true
 		}
 		for _, m := range c.VolumeMounts {
-			if !mounted[m.Name] {
+			if !volumes[m.Name] {
 				t.Errorf("%s: container %s mounts %s, which is no volume", file, c.Name, m.Name)
 			}
 		}
@@ -125,7 +143,7 @@ func TestFlagsExist(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\t([A-Z]\\w*) +\\S+ +`").FindAllStringSubmatch(sources, -1) {
 		known[kebab(m[1])] = true
 	}
-	for _, pattern := range []string{"infra/kubernetes/*.yaml", "infra/systemd/*.service", "infra/compose/compose.yaml", "terraform/*/*.tf"} {
+	for _, pattern := range []string{"infra/kubernetes/*.yaml", "infra/helm/coldframe/templates/*", "infra/systemd/*.service", "infra/compose/compose.yaml", "terraform/*/*.tf"} {
 		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
