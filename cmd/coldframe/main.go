@@ -53,6 +53,10 @@ type cli struct {
 	Lifecycle     lifecycleCmd `cmd:"" help:"The rules by which the bucket deletes what is old."`
 	Cost          costCmd      `cmd:"" help:"Estimate the monthly bill, line by line."`
 
+	Completion completionCmd `cmd:"" help:"What a shell has to know to complete commands and flags: source <(coldframe completion bash)."`
+	Complete   completeCmd   `cmd:"" hidden:"" passthrough:"" help:"What may follow a line, for the shells."`
+	Man        manCmd        `cmd:"" help:"Print the manual page: coldframe man | man -l -"`
+
 	globals
 }
 
@@ -105,7 +109,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "coldframe: try --help")
 		return exitUsage
 	}
-	err = k.Run(&c.globals)
+	err = k.Run(&c.globals, parser.Model)
 	switch {
 	case err == nil:
 		return 0
