@@ -182,6 +182,13 @@ func TestWrongInput(t *testing.T) {
 		{routes, "query=%zz", 400, "invalid", ""},
 		{[]string{"pprof"}, "seconds=-1", 400, "invalid", "seconds"},
 		{[]string{"flamegraph"}, "max_nodes=0", 400, "invalid", "max_nodes"},
+		{[]string{"flamegraph"}, "max_nodes=1000001", 400, "invalid", "max_nodes"},
+		{[]string{"flamegraph"}, "max_nodes=99999999999999999999", 400, "invalid", "max_nodes"},
+		{[]string{"top"}, "limit=99999999999", 400, "invalid", "limit"},
+		{[]string{"pprof"}, "seconds=99999999999", 400, "invalid", "seconds"},
+		{[]string{"series"}, "by=pod&step=99999999999999d", 400, "invalid", "step"},
+		{[]string{"blocks"}, "from=now&to=now-1h", 400, "invalid", "from"},
+		{[]string{"blocks"}, "query=%7B", 400, "invalid", "query"},
 		{[]string{"flamegraph"}, "max_nodes=many", 400, "invalid", "max_nodes"},
 		{[]string{"flamegraph"}, "min_share=1.5", 400, "invalid", "min_share"},
 		{[]string{"flamegraph"}, "min_share=NaN", 400, "invalid", "min_share"},
@@ -271,9 +278,14 @@ func TestStatusOfFailures(t *testing.T) {
 func TestTenantOfRequest(t *testing.T) {
 	h, _, _ := furnished(t)
 	for tenant, status := range map[string]int{"default": 200, "other": 200, "bad/name": 400} {
-		w := h.get(t, "/api/v1/types?"+during[1:], serve.TenantHeader, tenant)
-		if w.Code != status || tenant == "other" && !strings.Contains(w.Body.String(), `"types":[]`) {
-			t.Errorf("tenant %s: %d %s", tenant, w.Code, w.Body)
+		for _, route := range []string{"types", "pprof", "flamegraph", "top", "series", "labels", "label/pod/values", "blocks"} {
+			w := h.get(t, "/api/v1/"+route+"?type=process_cpu/cpu"+during, serve.TenantHeader, tenant)
+			if w.Code != status || status == 400 && !strings.Contains(w.Body.String(), serve.TenantHeader) {
+				t.Errorf("%s of tenant %s: %d %s", route, tenant, w.Code, w.Body)
+			}
+			if tenant == "other" && (strings.Contains(w.Body.String(), "process_cpu:") || strings.Contains(w.Body.String(), `"a"`)) {
+				t.Errorf("%s of tenant %s has what is another's: %s", route, tenant, w.Body)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -20,6 +21,7 @@ tokens:
   - {name: writer, token: writes-only, rights: [write]}
   - {name: half, token: reads-pod-b-only, rights: [read], selector: '{pod="b"}'}
   - {name: other, token: reads-the-other, rights: [read], tenant: other}
+  - {name: job, token: reads-one-job-only, rights: [read], selector: '{job="scraped"}'}
 `
 
 // bearer sends a token.
@@ -71,6 +73,7 @@ func TestTokens(t *testing.T) {
 		{"reads-everything", apitest.Other, connect.CodePermissionDenied, nil},
 		{"reads-pod-b-only", "", 0, []string{"b"}},
 		{"reads-the-other", "", 0, nil},
+		{"reads-one-job-only", "", 0, nil},
 		{"writes-only", "", connect.CodePermissionDenied, nil},
 		{"no-such-token", "", connect.CodeUnauthenticated, nil},
 	} {
@@ -87,5 +90,15 @@ func TestTokens(t *testing.T) {
 				t.Errorf("%s over %s: %v and %v, want %v and %v", c.token, name, res.GetLabelValues(), err, c.pods, c.code)
 			}
 		}
+	}
+	// What is wrong with a question is told without types that the token does not see.
+	half := pb.NewQueryServiceClient(&http.Client{Transport: bearer{"reads-one-job-only", "", http.DefaultTransport}}, url)
+	_, err = half.Query(t.Context(), merge(h, pb.QueryRequest_REPORT_TYPE_FLAMEGRAPH_ARROW))
+	if connect.CodeOf(err) != connect.CodeNotFound || !strings.Contains(err.Error(), "there are only goroutine:") || strings.Contains(err.Error(), "memory") {
+		t.Errorf("a type that the token does not see: %v", err)
+	}
+	types, err := half.ProfileTypes(t.Context(), &pb.ProfileTypesRequest{})
+	if err != nil || len(types.GetTypes()) != 1 || types.GetTypes()[0].GetName() != "goroutine" {
+		t.Errorf("types %v and %v", types, err)
 	}
 }
