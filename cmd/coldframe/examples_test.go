@@ -68,7 +68,7 @@ func TestExamples(t *testing.T) {
 	running := map[string]example{}
 	config := "scrape_configs:\n"
 	for _, language := range slices.Sorted(maps.Keys(examples)) {
-		e, address, err := startExample(t, language)
+		e, address, err := examples[language].start(t, language)
 		if err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatalf("%s: %v", language, err)
@@ -99,10 +99,9 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// startExample makes and starts a program, and gives the address that it prints.
-func startExample(t *testing.T, language string) (e example, address string, err error) {
+// start makes and starts a program, and gives the address that it prints.
+func (e example) start(t *testing.T, language string) (_ example, address string, err error) {
 	t.Helper()
-	e = examples[language]
 	place := strings.NewReplacer("BINARY", filepath.Join(t.TempDir(), "example_"+language))
 	command := func(argv []string) *exec.Cmd {
 		words := make([]string, len(argv))
