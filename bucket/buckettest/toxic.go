@@ -75,6 +75,14 @@ func (n *Network) Trouble(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
+// Away cuts the network off, or brings it back: while it is away every connection is refused.
+func (n *Network) Away(away bool) {
+	n.t.Helper()
+	if err := n.call(http.MethodPost, "/proxies/s3", map[string]any{"enabled": !away}, nil); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // call asks toxiproxy.
 func (n *Network) call(method, path string, body, answer any) error {
 	data, err := json.Marshal(body)

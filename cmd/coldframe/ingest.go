@@ -15,6 +15,7 @@ type ingestCmd struct {
 	Shards      int           `placeholder:"N" help:"How many shards the tenants have, if not as many as --tenant's settings say, else 1. One for about 300 hosts."`
 	SpoolDir    string        `placeholder:"DIR" help:"Keep blocks here while the bucket is away; they survive a restart."`
 	SpoolBytes  int64         `default:"1073741824" help:"How many bytes the spool may take."`
+	MemoryBytes int64         `default:"268435456" help:"How many bytes of profiles may be in memory, gathered or waiting for the bucket. Pushes over it are told to come back."`
 	CheckConfig string        `placeholder:"FILE" help:"Check this parca.yaml, print its jobs and targets, and exit."`
 
 	ExternalLabel map[string]string `placeholder:"NAME=VALUE" help:"Label of every scraped series that has none of that name. May be repeated."`
@@ -62,7 +63,7 @@ func (c *ingestCmd) Run(ctx context.Context, g *globals) error {
 		return errors.Join(err, p.close())
 	}
 	up, err := p.addUpload(upload.Config{
-		Agent: agentID("ingest"), Window: c.Window, Shards: shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, MaxAge: limits.age(maxAgeOf(ctx, p.cat)),
+		Agent: agentID("ingest"), Window: c.Window, Shards: shards, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, MemoryBytes: c.MemoryBytes, MaxAge: limits.age(maxAgeOf(ctx, p.cat)),
 	})
 	if err != nil {
 		return err

@@ -117,13 +117,14 @@ func (p *process) addUpload(cfg upload.Config) (*upload.Uploader, error) {
 	if err != nil {
 		return nil, err
 	}
+	measureBacklog(p.metrics, up)
 	p.closing = append(p.closing, up.Close)
 	return up, nil
 }
 
 // addPush adds the endpoints that clients push to.
 func (p *process) addPush(up *upload.Uploader, limits *limits) {
-	push.New(up, push.Config{Limits: limits.of, Observer: observePush(p.metrics)}).Routes(p.server.Handle)
+	push.New(up, push.Config{Limits: limits.of, Observer: observePush(p.metrics, p.g.log)}).Routes(p.server.Handle)
 }
 
 // addCompact compacts until the end.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,7 +14,8 @@ import (
 )
 
 // observeUpload turns what an uploader tells into logs and metrics. Whatever is lost
-// is counted by reason and logged as an error.
+// is counted by reason and logged as an error; that the bucket is away is logged once, and
+// once when it is back.
 func observeUpload(reg *prometheus.Registry, log *slog.Logger) upload.Observer {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -38,6 +40,7 @@ func observeUpload(reg *prometheus.Registry, log *slog.Logger) upload.Observer {
 	for _, reason := range []upload.Reason{upload.Expired, upload.MemoryFull, upload.SpoolFull, upload.SpoolCorrupt, upload.Closed} {
 		lost.WithLabelValues(string(reason)) // shown as 0 before the first
 	}
+	var failing atomic.Bool
 	return upload.Observer{
 		Accepted: func(t profile.Tenant, profiles int, n int64) {
 			accepted.WithLabelValues(string(t)).Add(float64(profiles))
@@ -48,15 +51,19 @@ func observeUpload(reg *prometheus.Registry, log *slog.Logger) upload.Observer {
 			blocks.WithLabelValues(string(key.Tenant)).Inc()
 			bytes.WithLabelValues(string(key.Tenant)).Add(float64(n))
 			seconds.Observe(took.Seconds())
+			if failing.CompareAndSwap(true, false) {
+				log.Info("the bucket takes blocks again", "object", key.String())
+			}
 			log.Debug("block written", "object", key.String(), "profiles", profiles, "bytes", n, "took", took)
 		},
 		Retry: func(key block.L0Key, err error) {
 			retries.WithLabelValues().Inc()
-			log.Warn("block not written yet, will be tried again", "object", key.String(), "err", err)
+			if failing.CompareAndSwap(false, true) {
+				log.Warn("the bucket does not take blocks; they are tried again", "object", key.String(), "err", err)
+			}
 		},
-		Refused: func(t profile.Tenant, profiles int, err error) {
-			refused.WithLabelValues(string(t)).Add(float64(profiles))
-			log.Warn("push refused", "tenant", string(t), "profiles", profiles, "err", err)
+		Refused: func(t profile.Tenant, profiles int, _ error) {
+			refused.WithLabelValues(string(t)).Add(float64(profiles)) // observePush tells why
 		},
 		Lost: func(l upload.Loss) {
 			lost.WithLabelValues(string(l.Reason)).Add(float64(l.Profiles))
@@ -73,8 +80,24 @@ func observeUpload(reg *prometheus.Registry, log *slog.Logger) upload.Observer {
 	}
 }
 
-// observePush counts what clients push, by the protocol they speak.
-func observePush(reg *prometheus.Registry) push.Observer {
+// measureBacklog shows what waits for the bucket.
+func measureBacklog(reg *prometheus.Registry, up *upload.Uploader) {
+	for name, g := range map[string]struct {
+		help string
+		ask  func(upload.Backlog) int64
+	}{
+		"memory_bytes": {"Bytes of profiles in memory: gathered, being sent, or waiting for the bucket.", func(b upload.Backlog) int64 { return b.MemoryBytes }},
+		"spool_bytes":  {"Bytes of blocks that wait on disk for the bucket.", func(b upload.Backlog) int64 { return b.SpoolBytes }},
+		"spool_blocks": {"Blocks that wait on disk for the bucket.", func(b upload.Backlog) int64 { return int64(b.SpoolBlocks) }},
+	} {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "coldframe_upload_" + name, Help: g.help},
+			func() float64 { return float64(g.ask(up.Backlog())) }))
+	}
+}
+
+// observePush counts what clients push, by the protocol they speak. A log line is written
+// when a client's pushes end otherwise than before, not for each push.
+func observePush(reg *prometheus.Registry, log *slog.Logger) push.Observer {
 	pushes := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "coldframe_pushes_total", Help: "Requests to store profiles, by protocol and outcome (stored, refused: the client's fault, limited, unavailable, failed).",
 	}, []string{"protocol", "outcome"})
@@ -95,6 +118,13 @@ func observePush(reg *prometheus.Registry) push.Observer {
 		if p.Err == nil {
 			profiles.WithLabelValues(p.Protocol).Add(float64(p.Profiles))
 			bytes.WithLabelValues(p.Protocol).Add(float64(p.Bytes))
+		}
+		switch {
+		case !p.Changed:
+		case p.Err != nil:
+			log.Warn("a client's pushes are not stored", "client", p.Client, "protocol", p.Protocol, "tenant", string(p.Tenant), "outcome", string(p.Outcome()), "err", p.Err)
+		default:
+			log.Info("a client's pushes are stored", "client", p.Client, "protocol", p.Protocol, "tenant", string(p.Tenant))
 		}
 	}}
 }

@@ -28,6 +28,8 @@ type Agent struct {
 	LastError  string         `json:"last_error,omitempty"`
 	Pushes     int64          `json:"pushes"`
 	PushErrors int64          `json:"push_errors"`
+
+	outcome Outcome // of the last push
 }
 
 // agents remembers who has pushed.
@@ -41,18 +43,20 @@ type agentKey struct {
 	protocol, id string
 }
 
-func (a *agents) pushed(c client, profiles []upload.Profile, took time.Duration, err error) {
+// pushed notes a push, and says in it by whom it was and whether its outcome is another
+// than that of the one before.
+func (a *agents) pushed(c *client, profiles []upload.Profile, push *Push) {
+	push.Client = c.address
 	if c.err != nil {
 		return
 	}
-	id := c.address
 	for _, p := range profiles {
 		if node := p.Labels.Get("node"); node != "" {
-			id = node
+			push.Client = node
 			break
 		}
 	}
-	key := agentKey{c.tenant, c.protocol, id}
+	key, outcome := agentKey{c.tenant, c.protocol, push.Client}, push.Outcome()
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,13 +71,14 @@ func (a *agents) pushed(c client, profiles []upload.Profile, took time.Duration,
 		if len(a.all) >= maxAgents {
 			return
 		}
-		agent = &Agent{ID: id, Tenant: c.tenant, Protocol: c.protocol}
+		agent = &Agent{ID: push.Client, Tenant: c.tenant, Protocol: c.protocol}
 		a.all[key] = agent
 	}
-	agent.Address, agent.LastPush, agent.Duration, agent.LastError = c.address, now.UTC(), took.Seconds(), ""
+	push.Changed = agent.outcome != outcome
+	agent.Address, agent.LastPush, agent.Duration, agent.LastError, agent.outcome = c.address, now.UTC(), push.Took.Seconds(), "", outcome
 	agent.Pushes++
-	if err != nil {
-		agent.LastError = err.Error()
+	if push.Err != nil {
+		agent.LastError = push.Err.Error()
 		agent.PushErrors++
 	}
 }

@@ -64,6 +64,7 @@ func (rc *Receiver) serveOTLP(w http.ResponseWriter, r *http.Request) {
 		answer, err = rc.answerOTLP(r, inJSON)
 	}
 	if err != nil {
+		rc.refused(r.Context(), err)
 		f := fault(err)
 		code = f.Status
 		if f.RetryAfter > 0 {

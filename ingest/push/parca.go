@@ -89,10 +89,13 @@ func (rc *Receiver) write(ctx context.Context, stream *connect.BidiStream[parcav
 			return err
 		}
 		if err := samples.Add(req.GetRecord()); err != nil {
-			return rpcError(fmt.Errorf("record: %w", err))
+			err = fmt.Errorf("record: %w", err)
+			rc.refused(ctx, err)
+			return rpcError(err)
 		}
 		missing, err := samples.Missing()
 		if err != nil {
+			rc.refused(ctx, err)
 			return rpcError(err)
 		}
 		if missing == nil {
@@ -107,6 +110,7 @@ func (rc *Receiver) write(ctx context.Context, stream *connect.BidiStream[parcav
 		err = rc.store(ctx, uploads(made))
 	}
 	if err != nil {
+		rc.refused(ctx, err)
 		return rpcError(err)
 	}
 	return nil
@@ -151,6 +155,7 @@ func gateway[Req, Res any, In interface {
 			res, err = answer(r.Context(), &req)
 		}
 		if err != nil {
+			rc.refused(r.Context(), err)
 			writeGatewayError(w, err)
 			return
 		}

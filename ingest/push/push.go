@@ -48,10 +48,14 @@ type Observer struct {
 type Push struct {
 	Protocol string // "pprof", "pyroscope", "ingest", "otlp", "parca"
 	Tenant   profile.Tenant
+	Client   string // an [Agent]'s ID
 	Profiles int
 	Bytes    int64 // of the profiles, as they are stored
 	Took     time.Duration
 	Err      error // nil: they are durable
+	// Changed says that the client's push before this one ended otherwise, or that there
+	// was none: what a log tells.
+	Changed bool
 }
 
 // Receiver turns requests into profiles. Its methods may be called concurrently.
@@ -81,7 +85,7 @@ func New(committer Committer, cfg Config) *Receiver {
 // Routes tells every route of the receiver, as [http.ServeMux] patterns.
 func (rc *Receiver) Routes(handle func(pattern string, h http.Handler)) {
 	plain := func(pattern, protocol string, serve func(http.ResponseWriter, *http.Request) error) {
-		handle(pattern, rc.receive(protocol, plainHandler(serve)))
+		handle(pattern, rc.receive(protocol, rc.plainHandler(serve)))
 	}
 	plain("POST /api/v1/push", protocolPprof, rc.servePush)
 	plain("POST /ingest", protocolIngest, rc.serveIngest)

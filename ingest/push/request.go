@@ -25,12 +25,17 @@ type client struct {
 	tenant   profile.Tenant
 	address  string // without the port
 	err      error  // why the request cannot be answered
+	told     bool   // the observer knows of the request, or it is not about storing
 }
 
 type clientKey struct{}
 
-func clientOf(ctx context.Context) client {
-	c, _ := ctx.Value(clientKey{}).(client)
+// clientOf is who sends the request that is being answered.
+func clientOf(ctx context.Context) *client {
+	c, ok := ctx.Value(clientKey{}).(*client)
+	if !ok {
+		return new(client)
+	}
 	return c
 }
 
@@ -38,11 +43,15 @@ func clientOf(ctx context.Context) client {
 // way at once.
 func (rc *Receiver) receive(protocol string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c := client{protocol: protocol, address: r.RemoteAddr}
+		c := &client{protocol: protocol, address: r.RemoteAddr}
 		if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 			c.address = host
 		}
-		c.tenant, c.err = tenantOf(r)
+		if c.told = isQuestion(r); c.told {
+			c.tenant, c.err = serve.Tenant(r)
+		} else {
+			c.tenant, c.err = serve.WriteTenant(r)
+		}
 		body := &meteredBody{ReadCloser: r.Body, account: &rc.inFlight}
 		defer body.release()
 		r = r.WithContext(context.WithValue(r.Context(), clientKey{}, c))
@@ -51,18 +60,16 @@ func (rc *Receiver) receive(protocol string, next http.Handler) http.Handler {
 	})
 }
 
-// tenantOf is whose clients are listed, or to whom is pushed.
-func tenantOf(r *http.Request) (profile.Tenant, error) {
-	if r.Method == http.MethodGet || strings.HasSuffix(r.URL.Path, parcav1.AgentsServiceAgentsProcedure) {
-		return serve.Tenant(r)
-	}
-	return serve.WriteTenant(r)
+// isQuestion says whether a request asks for the clients, and stores nothing.
+func isQuestion(r *http.Request) bool {
+	return r.Method == http.MethodGet || strings.HasSuffix(r.URL.Path, parcav1.AgentsServiceAgentsProcedure)
 }
 
 // plainHandler answers errors in the form of this API.
-func plainHandler(serveHTTP func(http.ResponseWriter, *http.Request) error) http.Handler {
+func (rc *Receiver) plainHandler(serveHTTP func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := serveHTTP(w, r); err != nil {
+			rc.refused(r.Context(), err)
 			var told *serve.Error
 			if !errors.As(err, &told) {
 				err = fault(err)

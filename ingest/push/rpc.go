@@ -16,6 +16,7 @@ func unary[Req, Res any](rc *Receiver, procedure string, answer func(context.Con
 	return connect.NewUnaryHandler(procedure, func(ctx context.Context, req *connect.Request[Req]) (*connect.Response[Res], error) {
 		res, err := answer(ctx, req.Msg)
 		if err != nil {
+			rc.refused(ctx, err)
 			return nil, rpcError(err)
 		}
 		return connect.NewResponse(res), nil

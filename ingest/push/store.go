@@ -26,15 +26,28 @@ func (rc *Receiver) store(ctx context.Context, profiles []upload.Profile) error 
 		size += int64(len(p.Body))
 	}
 	err := rc.commit(ctx, c, profiles, size)
-	took := time.Since(began)
-	rc.agents.pushed(c, profiles, took, err)
-	if rc.cfg.Observer.Pushed != nil {
-		rc.cfg.Observer.Pushed(Push{Protocol: c.protocol, Tenant: c.tenant, Profiles: len(profiles), Bytes: size, Took: took, Err: err})
-	}
+	rc.tell(c, profiles, Push{Profiles: len(profiles), Bytes: size, Took: time.Since(began), Err: err})
 	return err
 }
 
-func (rc *Receiver) commit(ctx context.Context, c client, profiles []upload.Profile, size int64) error {
+// refused tells of a request that could not be read so far that it would have been stored.
+func (rc *Receiver) refused(ctx context.Context, err error) {
+	if c := clientOf(ctx); !c.told {
+		rc.tell(c, nil, Push{Err: err})
+	}
+}
+
+// tell notes how a client's request ended.
+func (rc *Receiver) tell(c *client, profiles []upload.Profile, p Push) {
+	c.told = true
+	p.Protocol, p.Tenant = c.protocol, c.tenant
+	rc.agents.pushed(c, profiles, &p)
+	if rc.cfg.Observer.Pushed != nil {
+		rc.cfg.Observer.Pushed(p)
+	}
+}
+
+func (rc *Receiver) commit(ctx context.Context, c *client, profiles []upload.Profile, size int64) error {
 	if c.err != nil {
 		return c.err
 	}
