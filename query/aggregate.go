@@ -109,11 +109,16 @@ func (s *selection) ends(c *choice) (last, first *selection) {
 	return s.only(lasts), s.only(firsts)
 }
 
-// latest are the latest profiles of each series.
-func (s *selection) latest(c *choice) *selection {
+// latest are the latest profiles of each series, or of each in every step of so many
+// milliseconds; 0: the range is one.
+func (s *selection) latest(c *choice, stepMS int64) *selection {
 	var lasts []chosen
 	for _, profiles := range s.bySeries(c) {
-		lasts = append(lasts, profiles[len(profiles)-1])
+		for i, p := range profiles {
+			if i+1 == len(profiles) || stepMS > 0 && beginOf(profiles[i+1].time, stepMS) != beginOf(p.time, stepMS) {
+				lasts = append(lasts, p)
+			}
+		}
 	}
 	return s.only(lasts)
 }

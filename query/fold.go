@@ -29,8 +29,9 @@ func (q *Querier) Tree(ctx context.Context, req TreeRequest) (*Tree, error) {
 		g, gctx := errgroup.WithContext(ctx)
 		for _, s := range sides {
 			s.by, s.apart = req.Labels, len(req.Labels) > 0
+			s.step = req.Step.Milliseconds()
 			if req.Aggregate == Sum {
-				s.sums = anyWindow
+				s.sums = windowsOf(req.Step)
 			}
 			g.Go(func() error { return s.read(gctx, req.Aggregate) })
 		}
@@ -76,7 +77,7 @@ func (s *side) read(ctx context.Context, a Aggregate) error {
 	}
 	switch a {
 	case Last:
-		selected = selected.latest(c)
+		selected = selected.latest(c, s.step)
 	case Difference:
 		s.typ.Delta = true
 		var first *selection
@@ -94,7 +95,7 @@ func (s *side) gather(ctx context.Context, selected *selection, c *choice) (err 
 	if s.merged, err = s.merge(ctx, selected, c, false); err != nil {
 		return err
 	}
-	if len(s.by) == 0 {
+	if !s.grouped() {
 		s.merged.groups = []labelGroup{{tree: s.merged.tree}}
 	}
 	s.sieve = newSieve(s.req.Filters, s.merged.sym)
@@ -149,7 +150,7 @@ func (s *side) fold(made *trie, column int, sign int64, v View) {
 			continue
 		}
 		root := uint32(0)
-		if len(v.Labels) > 0 {
+		if v.grouped() {
 			frame := Frame{Name: g.labels.String(), Kind: LabelFrame, Labels: g.labels}
 			root = made.child(0, made.table.number(&frame))
 		}

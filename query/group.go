@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/block/arrowblock"
@@ -65,6 +66,7 @@ type grouping struct {
 	mu      sync.Mutex
 	numbers map[string]int
 	labels  []profile.Labels
+	steps   map[[2]int64]int // by group and the beginning of a step
 }
 
 // maxGroups is how many groups an answer may have.
@@ -86,6 +88,64 @@ func (g *grouping) number(ls profile.Labels) (int, error) {
 		g.labels = append(g.labels, ls)
 	}
 	return n, nil
+}
+
+// at is the group of what of a group lies in the step that begins at a time, in milliseconds
+// since 1970.
+func (g *grouping) at(group int, begin int64) (int, error) {
+	key := [2]int64{int64(group), begin}
+	g.mu.Lock()
+	n, known := g.steps[key]
+	ls := g.labels[group]
+	g.mu.Unlock()
+	if known {
+		return n, nil
+	}
+	ls = append(slices.Clone(ls), profile.Label{Name: StepLabel, Value: time.UnixMilli(begin).UTC().Format("2006-01-02T15:04:05.000Z")})
+	slices.SortFunc(ls, func(a, b profile.Label) int { return profile.Labels{a}.Compare(profile.Labels{b}) })
+	n, err := g.number(ls)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.steps == nil {
+		g.steps = map[[2]int64]int{}
+	}
+	g.steps[key] = n
+	return n, err
+}
+
+// grouped says whether the answer's samples are told apart by labels or time.
+func (r *run) grouped() bool { return len(r.by) > 0 || r.step > 0 }
+
+// addStep adds rows of a group in one step.
+func (r *run) addStep(sh *share, group int, begin int64, rows *arrowblock.Rows, columns []int) error {
+	group, err := r.groups.at(group, begin)
+	if err != nil {
+		return err
+	}
+	return r.addSparse(sh, group, rows, columns)
+}
+
+// addSparse adds rows of a group that is not the one whose values the tree holds, one by one: for
+// groups that are many, and each of few rows.
+func (r *run) addSparse(sh *share, group int, rows *arrowblock.Rows, columns []int) error {
+	if err := r.reserve(int64(rows.Len())*int64(4+8*len(columns)), "the groups"); err != nil {
+		return err
+	}
+	sum := sh.sumOf(group)
+	for i, column := range columns {
+		values := make([]int64, rows.Len())
+		if column >= 0 {
+			values = rows.Values(values[:0], column)
+		}
+		for j, stack := range rows.Stack {
+			node := uint64(stack) - sh.nodes.From
+			if node >= sh.nodes.Len() {
+				return fmt.Errorf("a row has stack %d, its service has [%d, %d): %w", stack, sh.nodes.From, sh.nodes.To, block.ErrCorrupt)
+			}
+			sum.add(uint32(node), i, values[j])
+		}
+	}
+	return nil
 }
 
 // rowClass is what the rows of a series have in common: their group, or what of it and of

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -85,7 +86,7 @@ func (a *answer) writeTo(w http.ResponseWriter, r *http.Request) {
 	if a.attachment != "" {
 		h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", a.attachment))
 	}
-	if a.compressed || a.body.Len() < compressFrom || !acceptsGzip(r) {
+	if a.compressed || a.body.Len() < compressFrom || !acceptsGzip(r) || onThisMachine(r) {
 		_, _ = w.Write(a.body.Bytes()) // a client that went away cannot be told
 		return
 	}
@@ -93,6 +94,18 @@ func (a *answer) writeTo(w http.ResponseWriter, r *http.Request) {
 	zw, _ := gzip.NewWriterLevel(w, gzip.BestSpeed) // the level is valid
 	_, _ = zw.Write(a.body.Bytes())
 	_ = zw.Close()
+}
+
+// onThisMachine says whether who asks shares the server's machine: there bytes travel
+// faster than they are compressed. What a proxy passes on is not, if the proxy says so.
+func onThisMachine(r *http.Request) bool {
+	for _, header := range []string{"Forwarded", "X-Forwarded-For", "Via"} {
+		if r.Header.Get(header) != "" {
+			return false
+		}
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
 }
 
 func acceptsGzip(r *http.Request) bool {
@@ -160,6 +173,7 @@ func (q *Querier) serveFlamegraph(r *http.Request) (*answer, error) {
 	maxNodes, minShare := p.integer("max_nodes", defaultMaxNodes, 1, maxMaxNodes), p.share("min_share")
 	format := p.choice("format", "json", "arrow", "folded", "tree", "speedscope", "svg")
 	treq := p.treeRequest(req)
+	treq.Step = p.duration("step")
 	if p.err != nil {
 		return nil, p.err
 	}

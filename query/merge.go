@@ -61,7 +61,7 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 		if err != nil {
 			return err
 		}
-		if len(r.by) > 0 {
+		if r.grouped() {
 			return r.addGroups(&mu, grouped, shares)
 		}
 		mu.Lock()
@@ -205,7 +205,7 @@ func (p *part) services() []int {
 
 // readRows adds the rows of a pick's profiles to the shares of their services.
 func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services []int, shares []*share, withLabels bool) error {
-	spans, owners := p.rowSpans(k, services)
+	spans, owners := p.rowSpans(k, services, r.step)
 	wanted := arrowblock.Columns{Labels: withLabels || slices.ContainsFunc(p.classes, func(c rowClass) bool { return !c.plain() })}
 	for _, column := range columns {
 		if column >= 0 {
@@ -227,7 +227,13 @@ func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services [
 		if group == rejected {
 			continue
 		}
-		if group >= 0 {
+		if rows.Labels == nil && r.step > 0 {
+			if err := r.addStep(sh, group, owner.step, rows, columns); err != nil {
+				return err
+			}
+			continue
+		}
+		if group >= 0 && r.step == 0 {
 			if err := r.turnTo(sh, group); err != nil {
 				return err
 			}
@@ -244,31 +250,39 @@ func (r *run) readRows(ctx context.Context, p *part, k pick, columns, services [
 			}
 		}
 		sh.sets = p.sets
-		if err := r.addRows(p, sh, class, rows, columns, withLabels); err != nil {
+		if err := r.addRows(p, sh, class, owner.step, rows, columns, withLabels); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// owner is whose a span of rows is: the position of a share, and the number of a class.
-type owner struct{ share, class int }
+// owner is whose a span of rows is: the position of a share, the number of a class, and, when the
+// query groups by time, the beginning of a step.
+type owner struct {
+	share, class int
+	step         int64
+}
 
 // rowSpans are the rows of a pick's profiles, joined where they adjoin and are of one
 // owner. A share's position is that of its service among services.
-func (p *part) rowSpans(k pick, services []int) (spans []arrowblock.Span, owners []owner) {
+func (p *part) rowSpans(k pick, services []int, stepMS int64) (spans []arrowblock.Span, owners []owner) {
 	series := p.blk.Series()
 	for _, row := range k.chosen {
 		span := arrowblock.Span{From: k.totals.FirstRow[row], To: k.totals.FirstRow[row+1]}
 		number := k.totals.Series[row]
 		share, _ := slices.BinarySearch(services, series[number].Service)
-		spans, owners = appendSpan(spans, owners, span, owner{share, p.classOf[number]})
+		of := owner{share: share, class: p.classOf[number]}
+		if stepMS > 0 {
+			of.step = beginOf(p.start()+int64(k.totals.T[row]), stepMS)
+		}
+		spans, owners = appendSpan(spans, owners, span, of)
 	}
 	return spans, owners
 }
 
 // addRows adds rows of which some have labels. keep tells these apart in the answer.
-func (r *run) addRows(p *part, sh *share, class *rowClass, rows *arrowblock.Rows, columns []int, keep bool) error {
+func (r *run) addRows(p *part, sh *share, class *rowClass, begin int64, rows *arrowblock.Rows, columns []int, keep bool) error {
 	if keep || !class.plain() {
 		if err := r.reserve(int64(rows.Len())*int64(32+8*len(columns)), "the samples with labels"); err != nil {
 			return err
@@ -294,6 +308,12 @@ func (r *run) addRows(p *part, sh *share, class *rowClass, rows *arrowblock.Rows
 		if !class.plain() {
 			var err error
 			if group, err = r.groupOf(p, class, rows.Labels[j]); err != nil {
+				return err
+			}
+		}
+		if group >= 0 && r.step > 0 {
+			var err error
+			if group, err = r.groups.at(group, begin); err != nil {
 				return err
 			}
 		}

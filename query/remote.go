@@ -225,7 +225,7 @@ type away struct {
 // share divides the parts of a query between this process and others. A part stays
 // if it is in memory, or if profiles of it do not count because another has them too.
 func (r *run) share(parts []*part) (here []*part, others []away) {
-	if r.cfg.Remote == nil || r.alone || r.within.From.Before(r.profilesFrom) {
+	if r.cfg.Remote == nil || r.alone || r.step > 0 || r.within.From.Before(r.profilesFrom) {
 		return parts, nil
 	}
 	var movable []*part

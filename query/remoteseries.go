@@ -21,11 +21,9 @@ type PartSteps struct {
 	Filters    []string `json:"filters,omitempty"`
 }
 
-// ask prepares a run that adds up by steps. Windows begin at midnight, and so do steps that are
-// made of them.
+// ask prepares a run that adds up by steps.
 func (s PartSteps) ask(r *run) {
-	step := time.Duration(s.StepMillis) * time.Millisecond
-	r.sums = func(window time.Duration) bool { return step%window == 0 && (24*time.Hour)%step == 0 }
+	r.sums = windowsOf(time.Duration(s.StepMillis) * time.Millisecond)
 	r.apart, r.alike = len(r.by) > 0 || s.ByAll, true
 }
 

@@ -3,8 +3,10 @@ package query
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/coldframe/coldframe/profile"
+	"github.com/coldframe/coldframe/serve"
 )
 
 // Request says which profiles are meant, and which of their stacks.
@@ -42,6 +44,10 @@ type View struct {
 	// Labels are names of labels to group by: the root's children are then one frame of
 	// Kind LabelFrame for each distinct set of their values, above the stacks of those samples.
 	Labels []string
+	// Step, when it is not 0, groups by time as well: a group's labels have one more, [StepLabel],
+	// that says in which step the profiles began. Steps are as those of a SeriesRequest. Not for
+	// comparisons, nor differences.
+	Step time.Duration
 	// Sandwich is the name of a frame. Stacks without it are left out and count as
 	// filtered. Of the others its callers are cut off at the last time it is on the stack: the
 	// tree is what it called. With Invert its callees are cut off instead, and the tree is who
@@ -51,6 +57,10 @@ type View struct {
 	// is then that of the stacks that begin in it.
 	Invert bool
 }
+
+// StepLabel is the label of groups that are of one step of time: when it began, as
+// 2006-01-02T15:04:05.000Z.
+const StepLabel = "__time__"
 
 // FrameKey is a set of what must agree for two frames to be one. Without FrameByFunction
 // frames are files, binaries, addresses or lines instead of functions, and
@@ -111,8 +121,22 @@ func (req *TreeRequest) validate() error {
 			return err
 		}
 	}
+	switch {
+	case req.Step == 0:
+	case req.Base != nil:
+		return serve.Field("step", fmt.Errorf("a comparison has no steps of time: %w", profile.ErrInvalid))
+	case req.Aggregate == Difference:
+		return serve.Field("step", fmt.Errorf("differences have no steps of time: %w", profile.ErrInvalid))
+	default:
+		if err := checkStep(req.Step, req.Range); err != nil {
+			return serve.Field("step", err)
+		}
+	}
 	return req.View.validate()
 }
+
+// grouped says whether the frames below the root are groups.
+func (v *View) grouped() bool { return len(v.Labels) > 0 || v.Step > 0 }
 
 func (v *View) validate() error {
 	if len(v.Labels) > maxGroupLabels {

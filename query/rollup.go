@@ -237,6 +237,9 @@ func (r *run) readWindows(ctx context.Context, p *part, k pick, w windows, colum
 		key := w.cells.Key[i]
 		share, _ := slices.BinarySearch(services, p.serviceOf(w.rollup.Axis, key))
 		of := owner{share: share, class: -1}
+		if r.step > 0 { // a window lies in one
+			of.step = beginOf(p.start()+int64(w.cells.FirstT[i]), r.step)
+		}
 		if w.rollup.Axis == arrowblock.BySeries {
 			of.class = p.classOf[key]
 		}
@@ -255,6 +258,12 @@ func (r *run) readWindows(ctx context.Context, p *part, k pick, w windows, colum
 		sh, group := shares[owners[rows.Span].share], 0
 		if class := owners[rows.Span].class; class >= 0 {
 			group = p.classes[class].group
+		}
+		if r.step > 0 {
+			if err := r.addStep(sh, group, owners[rows.Span].step, rows, columns); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := r.turnTo(sh, group); err != nil {
 			return err

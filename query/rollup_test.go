@@ -40,6 +40,9 @@ func TestRollupsAgainstProfiles(t *testing.T) {
 		if rng.IntN(3) == 0 {
 			treq.Labels = []string{"pod"}
 		}
+		if rng.IntN(3) == 0 {
+			treq.Step = []time.Duration{time.Minute, 15 * time.Minute, time.Hour, 3 * time.Hour}[rng.IntN(4)]
+		}
 		what := fmt.Sprintf("%s %v [%s, %s)", req.Selector, treq.Labels, formatTime(req.Range.From), formatTime(req.Range.To))
 		got, err := sums.q.Tree(t.Context(), treq)
 		want, wantErr := plain.q.Tree(t.Context(), treq)

@@ -32,6 +32,7 @@ type run struct {
 	own []*profile.Matcher
 
 	by     []string // names of labels to group by
+	step   int64    // milliseconds of a step of time to group by; 0: none
 	groups grouping
 
 	// sums says that rollups of a window may be read instead of profiles; nil: none.

@@ -135,6 +135,19 @@ func checkStep(step time.Duration, r profile.TimeRange) error {
 	return nil
 }
 
+// beginOf is when the step of so many milliseconds began that a time lies in. No profile is
+// older than 1970.
+func beginOf(ms, stepMS int64) int64 { return ms - ms%stepMS }
+
+// windowsOf says which windows of rollups steps are made of: these begin at midnight, and so
+// must the steps. No step takes any.
+func windowsOf(step time.Duration) func(window time.Duration) bool {
+	if step == 0 {
+		return anyWindow
+	}
+	return func(window time.Duration) bool { return step%window == 0 && (24*time.Hour)%step == 0 }
+}
+
 // stepSums adds up profiles by step and by the labels that are grouped by.
 type stepSums struct {
 	by     []string
@@ -215,7 +228,7 @@ func (s *stepSums) add(p *part, k pick, column int) {
 			}
 		}
 		d := dated{p.start() + int64(k.totals.T[w.row]), w.value, k.totals.DurationNanos[w.row]}
-		begin := d.time - d.time%s.stepMS // no profile is older than 1970
+		begin := beginOf(d.time, s.stepMS)
 		if level == nil {
 			to.step(begin).add(d)
 		} else if latest, ok := level.latest[begin]; !ok || cmp.Or(cmp.Compare(d.time, latest.time), cmp.Compare(d.value, latest.value)) > 0 {
@@ -232,7 +245,7 @@ func (s *stepSums) addWindows(p *part, w windows, column int) {
 			labels = p.blk.Series()[w.cells.Key[i]].Labels
 		}
 		first := p.start() + int64(w.cells.FirstT[i])
-		to := s.line(labels).step(first - first%s.stepMS)
+		to := s.line(labels).step(beginOf(first, s.stepMS))
 		profiles := int(w.cells.Profiles[i])
 		to.add(dated{first, w.value(n, column), w.cells.DurationNanos[i]})
 		to.profiles += profiles - 1
@@ -247,7 +260,7 @@ func (s *stepSums) addDifferences(selected *selection, c *choice) {
 		p := selected.parts[at.part]
 		to := s.lineOf(p.blk.Series()[p.picks[at.pick].totals.Series[at.row]].Labels, at.group)
 		for _, d := range differences(profiles) {
-			to.step(d.time - d.time%s.stepMS).add(d)
+			to.step(beginOf(d.time, s.stepMS)).add(d)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,35 @@ func TestAggregate(t *testing.T) {
 		list, err := h.q.Series(t.Context(), SeriesRequest{Request: request(t, "{}", "memory", start, start.Add(time.Hour)), Step: time.Minute, Aggregate: aggregate})
 		if got := fmt.Sprint(list.Series); err != nil || got != want {
 			t.Errorf("aggregate %d: %s and %v, want %s", aggregate, got, err, want)
+		}
+	}
+}
+
+// With steps, each has a tree of its own; of levels it is the latest of each series in it.
+func TestTreeByTime(t *testing.T) {
+	h := newHouse()
+	h.putL0(t, gauge(t, start, "a", 100), gauge(t, start.Add(10*time.Second), "a", 70), gauge(t, start.Add(70*time.Second), "a", 50))
+	h.putArrow(t, gauge(t, start.Add(20*time.Second), "b", 9), gauge(t, start.Add(5*time.Second), "a", 80))
+	for _, c := range []struct {
+		aggregate Aggregate
+		labels    []string
+		want      string
+	}{
+		{Sum, nil, `{__time__="2026-08-20T20:00:00.000Z"} 259, {__time__="2026-08-20T20:01:00.000Z"} 50`},
+		{Last, nil, `{__time__="2026-08-20T20:00:00.000Z"} 79, {__time__="2026-08-20T20:01:00.000Z"} 50`},
+		{Last, []string{"pod"}, `{__time__="2026-08-20T20:00:00.000Z", pod="a"} 70, {__time__="2026-08-20T20:00:00.000Z", pod="b"} 9, {__time__="2026-08-20T20:01:00.000Z", pod="a"} 50`},
+	} {
+		tree, err := h.q.Tree(t.Context(), TreeRequest{
+			Request: request(t, "{}", "memory", start, start.Add(time.Hour)), View: View{Step: time.Minute, Labels: c.labels}, Aggregate: c.aggregate,
+		})
+		var steps []string
+		for i, depth := range tree.Depth {
+			if depth == 1 {
+				steps = append(steps, fmt.Sprint(tree.Frames[tree.Frame[i]].Name, " ", tree.Total[i]))
+			}
+		}
+		if got := strings.Join(steps, ", "); err != nil || got != c.want {
+			t.Errorf("aggregate %d by %v: %s and %v, want %s", c.aggregate, c.labels, got, err, c.want)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (c *cutter) enter(i int) cut {
 		last = depth
 	}
 	c.last = append(c.last[:depth], last)
-	whole := cut{1, depth + 1, len(c.view.Labels) > 0 && depth > 0}
+	whole := cut{1, depth + 1, c.view.grouped() && depth > 0}
 	if whole.group {
 		whole.from = 2
 	}

@@ -185,7 +185,11 @@ func plainly(t testing.TB, all []sent, req Request, v View) plainTree {
 			}
 		}
 		for _, sample := range p.Sample {
-			tree.add(sample, sample.Value[column], allLabels(s, sample), req, v)
+			labels := allLabels(s, sample)
+			if step := v.Step.Milliseconds(); step > 0 {
+				labels[StepLabel] = time.UnixMilli(s.time.UnixMilli() / step * step).UTC().Format("2006-01-02T15:04:05.000Z")
+			}
+			tree.add(sample, sample.Value[column], labels, req, v)
 		}
 	}
 	maps.DeleteFunc(tree.self, func(_ string, v int64) bool { return v == 0 })
@@ -251,9 +255,9 @@ func (tree *plainTree) add(sample *pprof.Sample, value int64, labels map[string]
 	if v.Invert {
 		slices.Reverse(names)
 	}
-	if len(v.Labels) > 0 {
+	if v.grouped() {
 		grouped := map[string]string{}
-		for _, name := range v.Labels {
+		for _, name := range append([]string{StepLabel}, v.Labels...) {
 			if labels[name] != "" {
 				grouped[name] = labels[name]
 			}
@@ -313,6 +317,9 @@ func randomView(rng *rand.Rand) View {
 	case 3:
 		v.Labels = []string{"bytes", "nobody"}
 	}
+	if rng.IntN(4) == 0 {
+		v.Step = []time.Duration{10 * time.Second, time.Minute, 7 * time.Minute, time.Hour}[rng.IntN(4)]
+	}
 	return v
 }
 
@@ -332,7 +339,7 @@ func TestViewsAgainstGooglePprof(t *testing.T) {
 				for range rng.IntN(3) {
 					req.Filters = append(req.Filters, randomFilter(rng))
 				}
-				if rng.IntN(3) == 0 {
+				if req.Step == 0 && rng.IntN(3) == 0 {
 					base := randomSampleRequest(t, rng, all)
 					base.Selector.Type, base.Filters = req.Selector.Type, req.Filters
 					req.Base = &base
@@ -361,7 +368,7 @@ func TestViewsAgainstGooglePprof(t *testing.T) {
 					}
 				}
 				checkTotals(t, what, tree)
-				if len(req.Labels) == 0 && req.Sandwich == "" && !req.Invert {
+				if !req.grouped() && req.Sandwich == "" && !req.Invert {
 					checkFilteredPprof(t, h, what, req.Request, tree)
 				}
 			}
