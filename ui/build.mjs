@@ -1,7 +1,8 @@
 // Builds the page into dist/, which the binary embeds: `npm ci && npm run build`.
 //
-//   index.html                 names the two below by their hashes, so that they can be cached for ever
+//   index.html                 names those below by their hashes, so that they can be cached for ever
 //   assets/page-HASH.js, .css  everything, ours and the three libraries
+//   assets/first-HASH.js       what asks the server while the page still loads
 //   licenses.txt               of the libraries
 //
 // dist/.keep is committed, for go:embed; the rest is not.
@@ -19,7 +20,7 @@ await mkdir(path.join(dist, 'assets'));
 
 const result = await build({
   absWorkingDir: here,
-  entryPoints: { page: 'src/main.tsx' },
+  entryPoints: { page: 'src/main.tsx', first: 'src/first.ts' },
   outdir: 'dist/assets',
   entryNames: '[name]-[hash]',
   bundle: true,
@@ -35,9 +36,9 @@ const result = await build({
 
 const built = Object.keys(result.metafile.outputs).map((file) => path.relative('dist', file));
 let html = await readFile(path.join(here, 'src/index.html'), 'utf8');
-for (const extension of ['js', 'css']) {
-  const file = built.find((name) => name.endsWith('.' + extension));
-  html = html.replace(`assets/page.${extension}`, file);
+for (const [, name, extension] of html.matchAll(/assets\/(\w+)\.(\w+)/g)) {
+  const file = built.find((file) => file.startsWith(`assets/${name}-`) && file.endsWith('.' + extension));
+  html = html.replace(`assets/${name}.${extension}`, file);
 }
 await writeFile(path.join(dist, 'index.html'), html);
 await writeFile(path.join(dist, 'licenses.txt'), await licenses(Object.keys(result.metafile.inputs)));

@@ -42,7 +42,7 @@ func TestAccessible(t *testing.T) {
 			for _, v := range views {
 				what := fmt.Sprintf("%s-%s-%d", v.name, theme, width)
 				b.visit(v.query)
-				b.until(v.ready + ` && !document.querySelector('[aria-busy=true]')`)
+				b.until(v.ready + ` && !document.querySelector('[aria-busy=true], .unsettled')`)
 				check(what)
 				b.shot(what)
 				if wide := value[float64](b, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {

@@ -22,6 +22,9 @@ import (
 	cdp "github.com/chromedp/chromedp"
 )
 
+// patience is how long something may take that takes a moment: machines that test are busy.
+const patience = 90 * time.Second
+
 // none is what actions give that give nothing.
 type none = cdp.Void
 
@@ -85,7 +88,7 @@ func start(data string, args ...string) (*server, error) {
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		err := ready(context.Background(), s.url)
 		if err == nil {
 			return s, nil
@@ -184,7 +187,7 @@ func open(t testing.TB, base string) *tab {
 		cdp.UserDataDir(t.TempDir()), cdp.WindowSize(1280, 860))
 	ctx, cancelAllocator := cdp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
 	ctx, cancelTab := cdp.NewContext(ctx)
-	ctx, cancelTime := context.WithTimeout(ctx, 4*time.Minute)
+	ctx, cancelTime := context.WithTimeout(ctx, 10*time.Minute)
 	b := &tab{t: t, ctx: ctx, base: base}
 	var watching sync.WaitGroup
 	console := cdp.Console(ctx)
@@ -246,7 +249,7 @@ func (b *tab) visit(query string) {
 // until waits for a condition of JavaScript.
 func (b *tab) until(condition string) {
 	b.t.Helper()
-	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("!!("+condition+")", cdp.WithPollingTimeout(20*time.Second))); err != nil {
+	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("!!("+condition+")", cdp.WithPollingTimeout(patience))); err != nil {
 		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.200s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
 	}
 }
@@ -261,26 +264,23 @@ func value[T any](b *tab, script string) T {
 	return v
 }
 
-// click presses the element that a CSS selector finds.
-func (b *tab) click(selector string) {
-	b.t.Helper()
-	b.do("click "+selector, cdp.WaitVisible(selector), cdp.Click(selector))
-}
-
-// button presses the button with a text or a title that begins so.
+// button presses the button with a text or a title that begins so, as soon as it is there.
 func (b *tab) button(text string) {
 	b.t.Helper()
-	find := fmt.Sprintf(`[...document.querySelectorAll('button,a,summary')].find(b=>b.checkVisibility()&&(b.textContent.trim().startsWith(%[1]q)||b.title.startsWith(%[1]q)||(b.ariaLabel??'').startsWith(%[1]q)))`, text)
-	b.until(find)
-	b.do("press "+text, cdp.Evaluate[none](fmt.Sprintf(`{const b=%s;b.focus();b.click()}`, find)))
+	b.press(fmt.Sprintf(`[...document.querySelectorAll('button,a,summary')].find(b=>b.checkVisibility()&&!b.disabled&&(b.textContent.trim().startsWith(%[1]q)||b.title.startsWith(%[1]q)||(b.ariaLabel??'').startsWith(%[1]q)))`, text))
 }
 
 // item presses the item of an open menu that begins with a text.
 func (b *tab) item(text string) {
 	b.t.Helper()
-	find := fmt.Sprintf(`[...document.querySelectorAll('[role^=menuitem]')].find(b=>b.textContent.startsWith(%q))`, text)
-	b.until(find)
-	b.do("choose "+text, cdp.Evaluate[none](fmt.Sprintf(`{%s.click()}`, find)))
+	b.press(fmt.Sprintf(`[...document.querySelectorAll('[role^=menuitem]')].find(b=>b.textContent.startsWith(%q))`, text))
+}
+
+// press waits for an element and presses it at once: between finding and pressing the page
+// cannot change.
+func (b *tab) press(element string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`(() => { const e = %s; if (!e) return false; e.focus(); e.click(); return true })()`, element))
 }
 
 // typeInto writes into the element.
@@ -314,7 +314,7 @@ func (b *tab) frame(name string) box {
 // graph waits until a flame graph is painted whole.
 func (b *tab) graph() {
 	b.t.Helper()
-	b.until(`window.coldframe?.flame?.boxes > 20 && !document.querySelector('[aria-busy=true]')`)
+	b.until(`window.coldframe?.flame?.boxes > 20 && !document.querySelector('[aria-busy=true], .unsettled')`)
 }
 
 // param is a parameter of the page's address.

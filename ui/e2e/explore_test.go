@@ -28,6 +28,12 @@ func TestFirstSight(t *testing.T) {
 			t.Errorf("the price %q does not tell of %s", price, what)
 		}
 	}
+	// The first script asked in the page's words, else the page would have asked again.
+	for _, question := range []string{"flamegraph", "series", "types"} {
+		if asked := value[int](b, fmt.Sprintf(`performance.getEntriesByType('resource').filter(e => e.name.includes('/api/v1/%s')).length`, question)); asked != 1 {
+			t.Errorf("%s was asked for %d times, want once", question, asked)
+		}
+	}
 	if b.param("type") != "" {
 		t.Error("a choice that nobody made is in the URL")
 	}
@@ -188,7 +194,9 @@ func TestTime(t *testing.T) {
 	b.until(`/a=\d+&b=\d+/.test(location.search) && document.querySelector('.pinned')`)
 	b.until(fmt.Sprintf(`coldframe.flame.nodes !== %d`, nodes))
 	b.button("Whole range")
-	b.until(fmt.Sprintf(`!/a=\d/.test(location.search) && coldframe.flame.nodes > %d`, nodes/2))
+	b.until(fmt.Sprintf(`!/a=\d/.test(location.search) && coldframe.flame.nodes === %d`, nodes))
+	b.graph() // the chart has its place again
+	over = b.box(".u-over")
 
 	b.do("pin", cdp.MouseEvent("mouseMoved", over.X+over.W*.5, over.Y+over.H/2), cdp.MouseClickXY(over.X+over.W*.5, over.Y+over.H/2))
 	b.until(`/a=\d+&b=\d+/.test(location.search)`)

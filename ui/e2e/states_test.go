@@ -155,6 +155,7 @@ func TestShare(t *testing.T) {
 		"Copy the go tool pprof": "go tool pprof -http :8081 'http",
 		"Copy the coldframe get": `coldframe get --server http`,
 	} {
+		b.do("forget", cdp.Evaluate[none](`{window.copied = ''}`))
 		b.button("Share and download")
 		b.item(item)
 		b.until(`window.copied?.includes(` + quote(want) + `)`)
@@ -192,7 +193,7 @@ func TestShare(t *testing.T) {
 
 // arrived waits for a download.
 func arrived(dir, suffix string) []byte {
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if files, _ := filepath.Glob(filepath.Join(dir, "*"+suffix)); len(files) == 1 {
 			if body, err := os.ReadFile(files[0]); err == nil && len(body) > 0 {
 				return body

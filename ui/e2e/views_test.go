@@ -58,7 +58,7 @@ func TestLabels(t *testing.T) {
 	b.graph()
 	b.do("back", cdp.NavigateBack())
 	b.until(`document.querySelector('.list tbody a')`)
-	b.click(".list tbody a")
+	b.press(`document.querySelector('.list tbody a')`)
 	b.until(`/^zone="eu-[ab]"$/.test(new URLSearchParams(location.search).get('query'))`)
 	b.graph()
 }

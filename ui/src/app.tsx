@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
+import { opening } from './api/ahead';
 import { MenuButton } from './parts/menu';
 import { go, link, prefer, preferred, useURL } from './state/url';
 import { isRelative } from './state/time';
@@ -16,7 +17,7 @@ const SHARED = ['query', 'type', 'from', 'to', 'filter', 'hide', 'refresh', 'the
 
 export function App() {
   const state = useURL(), view = state.view || 'explore';
-  const [now, setNow] = useState(Date.now);
+  const [now, setNow] = useState(opening.at);
   const [word, setWord] = useState(''), help = useRef<HTMLDialogElement>(null), timer = useRef(0);
   const theme = preferred('theme', state), system = useMedia('(prefers-color-scheme: dark)');
   const dark = theme === 'dark' || (theme !== 'light' && system);

@@ -8,6 +8,7 @@ import type { FlamegraphHead } from './answers';
 interface Batch {
   length: number;
   values: ArrayLike<number> | BigInt64Array | BigUint64Array;
+  offsets: Int32Array; // of texts
   dictionary: { data: Batch[] };
   children: Batch[];
   type: { children: { name: string }[] };
@@ -62,15 +63,7 @@ function framesOf(structs: Batch): Frames {
     if (at < 0) throw new Error(`the flame graph's frames have no ${name}`);
     return structs.children[at]!;
   };
-  const texts = (name: string) => {
-    const b = field(name), known = new Map<string, string>(); // files and binaries repeat: one copy of each
-    return Array.from({ length: b.length }, (_, i) => {
-      const text = (b.at(i) as string | null) ?? '';
-      const same = known.get(text);
-      if (same === undefined) known.set(text, text);
-      return same ?? text;
-    });
-  };
+  const texts = (name: string) => stringsOf(field(name));
   const line = numbers(field('line')), start = numbers(field('start_line'));
   return {
     name: texts('name'),
@@ -80,4 +73,17 @@ function framesOf(structs: Batch): Frames {
     line: Int32Array.from(line, (n, f) => n || start[f]!),
     kind: Uint8Array.from(texts('kind'), (kind) => KINDS[kind] ?? Kind.User),
   };
+}
+
+/** A column of texts. Where all of them are ASCII they are cut from one; that takes a tenth of the time of decoding each. */
+function stringsOf(b: Batch): string[] {
+  const offsets = b.offsets, first = offsets[0]!, bytes = (b.values as Uint8Array).subarray(first, offsets[b.length]!);
+  const whole = new TextDecoder().decode(bytes), ascii = whole.length === bytes.length;
+  const known = new Map<string, string>(); // files and binaries repeat: one copy of each
+  return Array.from({ length: b.length }, (_, i) => {
+    const text = ascii ? whole.slice(offsets[i]! - first, offsets[i + 1]! - first) : ((b.at(i) as string | null) ?? '');
+    const same = known.get(text);
+    if (same === undefined) known.set(text, text);
+    return same ?? text;
+  });
 }

@@ -1,9 +1,13 @@
-// Asking the server that the page came from. Paths are relative, so that the page works below any prefix.
+// Asking the server that the page came from.
 
 import { probe } from '../probe';
 import type { Tree } from '../tree/tree';
+import { address, flamegraphParams, paramsOf, typesParams, type Params, type Selection } from './address';
+import { take } from './ahead';
 import type { FlamegraphHead, SeriesList, Stats, TypeList } from './answers';
 import { treeOf } from './arrow';
+
+export * from './address';
 
 /** A failure that the server explained, or that kept it from answering. */
 export class Failure extends Error {
@@ -12,37 +16,10 @@ export class Failure extends Error {
   }
 }
 
-/** What is selected: a selector, a profile type, a range in milliseconds. */
-export interface Selection {
-  query: string;
-  type: string;
-  from: number;
-  to: number;
-}
-
-export type Params = Record<string, string | string[] | number | undefined>;
-
-export function paramsOf(s: Selection): Params {
-  return { query: s.query, type: s.type || undefined, from: seconds(s.from), to: seconds(s.to) };
-}
-
-/** An instant as the API reads it. */
-export const seconds = (ms: number): string => (ms / 1000).toFixed(3);
-
-/** A relative address of the API. */
-export function address(path: string, params: Params): string {
-  const list = new URLSearchParams();
-  for (const [name, v] of Object.entries(params)) {
-    for (const one of Array.isArray(v) ? v : [v]) if (one !== undefined && one !== '') list.append(name, String(one));
-  }
-  const text = list.toString();
-  return `api/v1/${path}${text && '?' + text}`;
-}
-
 async function request(path: string, params: Params, signal: AbortSignal): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(address(path, params), { signal });
+    response = await take(address(path, params), signal);
   } catch (err) {
     if (signal.aborted) throw err;
     throw new Failure('unreachable', 'The server does not answer. Is it still running, and is the network there?');
@@ -65,8 +42,7 @@ async function json<T>(path: string, params: Params, signal: AbortSignal): Promi
   return (await request(path, params, signal)).json();
 }
 
-export const types = (range: { from: number; to: number }, signal: AbortSignal) =>
-  json<TypeList>('types', { from: seconds(range.from), to: seconds(range.to) }, signal);
+export const types = (range: { from: number; to: number }, signal: AbortSignal) => json<TypeList>('types', typesParams(range), signal);
 
 export const labelNames = (s: Selection, signal: AbortSignal) => json<{ names: string[] }>('labels', paramsOf(s), signal);
 
@@ -82,12 +58,9 @@ export interface Flamegraph extends FlamegraphHead {
   tree: Tree;
 }
 
-/** Nodes asked for: more than a screen has room for, few enough to be drawn at once. */
-export const MAX_NODES = 200_000;
-
 /** Asks for a flame graph, and says how long reading its bytes took. */
 export async function flamegraph(s: Selection, more: Params, signal: AbortSignal): Promise<Flamegraph> {
-  const response = await request('flamegraph', { ...paramsOf(s), format: 'arrow', max_nodes: MAX_NODES, ...more }, signal);
+  const response = await request('flamegraph', flamegraphParams(s, more), signal);
   const bytes = new Uint8Array(await response.arrayBuffer());
   probe.bytesAt = performance.now();
   return treeOf(bytes);

@@ -1,6 +1,6 @@
 // The same view, asked from a shell.
 
-import { address, paramsOf, type Params, type Selection } from '../api/client';
+import { address, paramsOf, type Params, type Selection } from '../api/address';
 
 const quoted = (s: string): string => `'${s.replaceAll("'", `'\\''`)}'`;
 

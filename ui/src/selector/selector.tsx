@@ -71,6 +71,7 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
 
   const run = () => {
     clearTimeout(timer.current);
+    control.current?.abort(); // suggestions that come now would hide what is wrong
     setOpen(false);
     setTouched(true);
     if (!parse(text).mistake) onRun(text.trim());
@@ -121,6 +122,7 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
         onFocus={() => ask(0)}
         onClick={() => ask(0)}
         onBlur={() => {
+          control.current?.abort();
           setOpen(false);
           setTouched(true);
         }}

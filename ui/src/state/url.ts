@@ -2,13 +2,11 @@
 // the view, reload restores it, and back and forward walk through what was looked at.
 
 import { useEffect, useState } from 'preact/hooks';
+import { read, type State } from './read';
 
-export type State = Readonly<Record<string, string>>;
+export type { State };
+
 export type Patch = Record<string, string | number | undefined>;
-
-function read(): State {
-  return Object.fromEntries(new URLSearchParams(location.search));
-}
 
 let current = read();
 const watchers = new Set<() => void>();

@@ -4,6 +4,7 @@ import { change, instant, share, value } from '../format';
 import { Chart } from '../parts/chart';
 import { RangeButton, Switch } from '../parts/range';
 import { Empty, Price, Result } from '../parts/result';
+import { TypeSelect } from '../parts/typeselect';
 import { Selector } from '../selector/selector';
 import { useAnswer } from '../state/answer';
 import { fromURL, toAPI } from '../state/filters';
@@ -14,7 +15,7 @@ import { linesOf, useSuggest, useTypes } from './explore';
 import { ExportMenu } from './export';
 import { keyOf, rangeOf, selectionOf, type Page } from './page';
 import { Stacks, Toolbar, useShaped } from './stacks';
-import { isLevel, TypeSelect, unitOf } from './types';
+import { isLevel, unitOf } from './types';
 
 /** Two selections: how they differ, and where. What stands right is compared with what stands left. */
 export function Compare({ page }: { page: Page }) {

@@ -6,15 +6,15 @@ import { Chart, type Line } from '../parts/chart';
 import { MenuButton } from '../parts/menu';
 import { RangeButton } from '../parts/range';
 import { Empty, Price, Result } from '../parts/result';
+import { TypeSelect } from '../parts/typeselect';
 import { Selector } from '../selector/selector';
 import { withMatcher, type Place } from '../selector/grammar';
 import { useAnswer, type Answer } from '../state/answer';
-import { fromURL, toAPI } from '../state/filters';
 import { go } from '../state/url';
 import { ExportMenu } from './export';
-import { keyOf, rangeOf, selectionOf, type Page } from './page';
+import { keyOf, questionsOf, rangeOf, type Page } from './page';
 import { Stacks, Toolbar, useShaped } from './stacks';
-import { firstType, isLevel, shortType, TypeSelect, unitOf } from './types';
+import { firstType, isLevel, shortType, unitOf } from './types';
 
 /** The types of a range; the one to show is the URL's, else the likeliest. */
 export function useTypes(page: Page, range: { from: number; to: number }): { types: Answer<TypeList>; type: string } {
@@ -39,16 +39,12 @@ export function Explore({ page }: { page: Page }) {
   const { state, now, utc } = page;
   const range = useMemo(() => rangeOf(state.from, state.to, now), [state.from, state.to, now]);
   const { types, type } = useTypes(page, range);
-  const chartOf = selectionOf(state.query ?? '', type, range);
-  const pinned: [number, number] | null = state.a && state.b ? [Number(state.a), Number(state.b)] : null;
-  const selection = pinned ? { ...chartOf, from: pinned[0], to: pinned[1] } : chartOf;
-  const filters = toAPI(fromURL(state)), unit = unitOf(type), level = isLevel(type);
-  const known = type !== '' || chartOf.type === '' && chartOf.query[0] !== '{';
+  const { known, chart: chartOf, pinned, graph: selection, filters, chartMore, graphMore } = questionsOf(state, range, type);
+  const unit = unitOf(type), level = isLevel(type);
 
-  const series = useAnswer(known ? keyOf(chartOf, state.by) : null, (signal) => api.series(chartOf, { by: state.by, aggregate: level ? 'last' : undefined }, signal));
+  const series = useAnswer(known ? keyOf(chartOf, state.by) : null, (signal) => api.series(chartOf, chartMore, signal));
   const lines = useMemo(() => series.value && linesOf(series.value, state.by ?? ''), [series.value, state.by]);
-  const more = { ...filters, group_by: state.group };
-  const graph = useAnswer(known ? keyOf(selection, more) : null, (signal) => api.flamegraph(selection, more, signal));
+  const graph = useAnswer(known ? keyOf(selection, graphMore) : null, (signal) => api.flamegraph(selection, graphMore, signal));
   const names = useAnswer(known && graph.value ? keyOf(chartOf) : null, (signal) => api.labelNames(chartOf, signal));
   const { folded, shaped } = useShaped(graph.value?.tree ?? null, page);
   const suggest = useSuggest(chartOf);

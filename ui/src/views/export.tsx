@@ -2,7 +2,7 @@ import { coldframeGet, goToolPprof, pprofURL } from '../download/commands';
 import { png, svg, type Picture } from '../download/picture';
 import { copy, follow as download, save } from '../download/save';
 import { speedscope } from '../download/speedscope';
-import { address, paramsOf, type Params, type Selection } from '../api/client';
+import { address, paramsOf, type Params, type Selection } from '../api/address';
 import { value } from '../format';
 import { MenuButton, type Item } from '../parts/menu';
 import { search } from '../tree/find';

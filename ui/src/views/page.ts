@@ -1,7 +1,9 @@
-import type { Params, Selection } from '../api/client';
+import type { Params, Selection } from '../api/address';
 import { canonical } from '../selector/grammar';
-import type { State } from '../state/url';
+import { fromURL, toAPI } from '../state/filters';
+import type { State } from '../state/read';
 import { when, type Range } from '../state/time';
+import { isLevel } from './types';
 
 /** What every view gets of the page around it. */
 export interface Page {
@@ -27,6 +29,31 @@ export function rangeOf(from: string | undefined, to: string | undefined, now: n
 export function selectionOf(query: string, type: string, range: Range): Selection {
   const text = canonical(query);
   return { query: text, type: text.startsWith('{') ? type : '', ...range };
+}
+
+/** What Explore asks of the server, by the URL. */
+export interface Questions {
+  range: Range;
+  known: boolean; // there is a type to ask for
+  chart: Selection;
+  pinned: [number, number] | null; // a part of the range that the graph is of
+  graph: Selection;
+  filters: { filter: string[]; frame_filter: string[] };
+  chartMore: Params;
+  graphMore: Params;
+}
+
+export function questionsOf(state: State, range: Range, type: string): Questions {
+  const chart = selectionOf(state.query ?? '', type, range);
+  const pinned: [number, number] | null = state.a && state.b ? [Number(state.a), Number(state.b)] : null;
+  const filters = toAPI(fromURL(state));
+  return {
+    range, chart, pinned, filters,
+    known: type !== '' || (chart.type === '' && chart.query[0] !== '{'),
+    graph: pinned ? { ...chart, from: pinned[0], to: pinned[1] } : chart,
+    chartMore: { by: state.by, aggregate: isLevel(type) ? 'last' : undefined },
+    graphMore: { ...filters, group_by: state.group },
+  };
 }
 
 export const keyOf = (...parts: (Selection | Params | string | number | undefined)[]): string => JSON.stringify(parts);

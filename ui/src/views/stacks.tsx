@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useState } from 'preact/hooks';
 import { change, share, value } from '../format';
 import { Flame } from '../flame/flame';
 import { changeColors, changeStep, colorOf } from '../flame/palette';
@@ -91,6 +91,7 @@ interface StacksProps {
 /** A call tree with its table: what is chosen in one is shown in the other. */
 export function Stacks({ page, folded, shaped, unit, relative = true }: StacksProps) {
   const { state, dark } = page, show = state.show || 'both', chosen = state.fn ?? '';
+  const settled = useSettled();
   const [menu, setMenu] = useState<{ tree: Tree; node: number; x: number; y: number } | null>(null);
   const by = colorByOf(page), whole = folded.total[0]!, baseWhole = folded.base?.total[0];
   const sort = (state.sort as Sort) || (folded.base ? 'change' : 'self');
@@ -113,7 +114,8 @@ export function Stacks({ page, folded, shaped, unit, relative = true }: StacksPr
 
   return (
     <div class={'stacks show-' + show}>
-      {show !== 'graph' && <Top tree={folded} unit={unit} search={state.q ?? ''} sort={sort} onSort={(s) => go({ sort: s })} chosen={chosen} onChoose={(name) => go({ fn: name }, 'replace')} onOpen={open} whole={whole} relative={relative} />}
+      {show !== 'graph' && !settled && show !== 'table' && <div class="top unsettled" />}
+      {show !== 'graph' && (settled || show === 'table') && <Top tree={folded} unit={unit} search={state.q ?? ''} sort={sort} onSort={(s) => go({ sort: s })} chosen={chosen} onChoose={(name) => go({ fn: name }, 'replace')} onOpen={open} whole={whole} relative={relative} />}
       {show !== 'table' && (
         <div class="graph">
           {chosen && !state.sandwich && <Chosen page={page} tree={folded} name={chosen} unit={unit} onOpen={open} />}
@@ -142,13 +144,23 @@ export function Stacks({ page, folded, shaped, unit, relative = true }: StacksPr
                 ⤢ Reset zoom
               </button>
             )}
-            {folded.base ? <ChangeLegend dark={dark} /> : <Legend tree={folded} by={by} dark={dark} />}
+            {folded.base ? <ChangeLegend dark={dark} /> : settled && <Legend tree={folded} by={by} dark={dark} />}
           </div>
         </div>
       )}
       {menu && <ActionMenu x={menu.x} y={menu.y} title={shortName(nameOf(menu.tree, menu.node))} onClose={() => setMenu(null)} items={actions(page, menu.tree, menu.node, menu.tree === shaped ? () => zoomTo(menu.node) : null, open)} />}
     </div>
   );
+}
+
+/** False until the first frame is painted: the graph does not wait for what stands around it. */
+function useSettled(): boolean {
+  const [settled, set] = useState(false);
+  useEffect(() => {
+    const frame = requestAnimationFrame(() => set(true));
+    return () => cancelAnimationFrame(frame);
+  }, []);
+  return settled;
 }
 
 /** What can be done with a frame. */
