@@ -61,7 +61,9 @@ func (d *Decoder) sample(b []byte, i, end int) {
 		}
 		for i < end && b[i] == 3<<3|lengthType { // label
 			from, to := span(b, i+1, end)
-			d.label(b, from, to)
+			if !d.usualLabel(b, from, to) {
+				d.label(b, from, to)
+			}
 			i = to
 		}
 		if i == at {

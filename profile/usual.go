@@ -111,6 +111,27 @@ func (d *Decoder) usualFunction(b []byte, i, end int) bool {
 	return true
 }
 
+// usualLabel reads a label that is a number without a unit, such as the size of what a
+// heap profile's sample counts.
+func (d *Decoder) usualLabel(b []byte, i, end int) bool {
+	p := &d.profile
+	if b[i] != 1<<3 {
+		return false
+	}
+	key, i := short(b, i+1)
+	if b[i] != 3<<3 {
+		return false
+	}
+	num, i := uvarint(b, i+1)
+	at := len(p.SampleLabels)
+	if i != end || key > uint64(d.topString) || num == 0 || at == 0 || at >= cap(p.SampleLabels) {
+		return false
+	}
+	p.SampleLabels = p.SampleLabels[:at+1]
+	p.SampleLabels[at] = SampleLabel{Key: uint32(key), Num: int64(num)}
+	return true
+}
+
 // usualRefs reads IDs from b[i:end] into refs, as keys, up to the first that is not
 // short. It says how many and where that is, and what the largest key is now; ID 0
 // becomes noKey and the largest.
