@@ -37,6 +37,14 @@ type Block struct {
 	mappings    []Mapping
 }
 
+// ReadFrom returns the same open block, which reads what is not in memory from another source
+// of the same bytes.
+func (b *Block) ReadFrom(src block.Source) *Block {
+	c := *b
+	c.src = src
+	return &c
+}
+
 // Info returns the block's facts.
 func (b *Block) Info() Info { return b.info }
 

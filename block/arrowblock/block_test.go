@@ -569,7 +569,7 @@ func flatProfile(r *rand.Rand, locations, samples, depth int) *profile.Profile {
 }
 
 // A service larger than a chunk of stacks, and a group larger than one of rows, come
-// back whole; small services share a chunk.
+// back whole; small services share a chunk, but not with a large one.
 func TestManyChunks(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 9))
 	b := newBuilder(t)
@@ -593,6 +593,14 @@ func TestManyChunks(t *testing.T) {
 	}
 	if len(opened.chunks) < 4 || len(opened.raw[0].chunks) != 2 {
 		t.Errorf("%d chunks of stacks and %d of rows are not many", len(opened.chunks), len(opened.raw[0].chunks))
+	}
+	for n, of := range map[int]int{0: 1, 2: 1, 3: 1} {
+		if from, to := opened.chunksOf(opened.services[n].Nodes); to-from != of {
+			t.Errorf("%s lies in %d chunks of stacks, want %d", opened.services[n].Name, to-from, of)
+		}
+	}
+	if a, _ := opened.chunksOf(opened.services[0].Nodes); opened.chunks[a].nodes.rows > maxNodesShared {
+		t.Errorf("a small service lies in a chunk of %d nodes", opened.chunks[a].nodes.rows)
 	}
 	for n, s := range opened.Services() {
 		tree, totals := flameGraph(t, opened, "x", 0, n)

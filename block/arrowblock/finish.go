@@ -14,6 +14,7 @@ import (
 // How large sections may grow. A query decodes whole chunks, and only those it needs.
 const (
 	maxNodesAChunk  = 64<<10 - 1 // so that a frame's number in its chunk fits 16 bits
+	maxNodesShared  = 16 << 10   // of several services: who asks for one of them reads the others too, 120 KB in all
 	maxRowsAChunk   = 256 << 10
 	maxTotalsAChunk = 16 << 10
 )
@@ -86,7 +87,7 @@ func (b *Builder) FinishTo(out Output) (block.Meta, error) {
 	f.info = Info{Range: b.cfg.Range, Profiles: int64(b.profiles), Samples: b.samples, Raw: true}
 	f.fillTimes()
 	f.sort()
-	for _, step := range []func() error{f.writeStacks, f.writeGroups, f.writeTables} {
+	for _, step := range []func() error{f.writeStacks, f.writeBlooms, f.writeGroups, f.writeTables} {
 		if err := step(); err != nil {
 			return block.Meta{}, err
 		}
@@ -132,21 +133,23 @@ func (f *finisher) mappingNumber(old int) uint32 {
 	return f.mappings.new[old] + 1
 }
 
-// writeGroups writes the rows and totals of each group.
+// writeGroups writes the rows and totals of each group, and then the rollups' ends.
 func (f *finisher) writeGroups() error {
+	var rollups []*rollupWriter
 	for n, old := range f.groups.old {
 		w := newRowWriter(f, n, f.b.groups.all[old])
 		if err := w.writeAll(); err != nil {
 			return err
 		}
 		f.info.Rows += int64(w.written)
+		rollups = append(rollups, w.rollups)
 	}
-	return nil
+	return closeRollups(rollups)
 }
 
-// writeTables writes what few queries need: headers, sample labels, sources, blooms.
+// writeTables writes what few queries need: headers, sample labels, sources.
 func (f *finisher) writeTables() error {
-	for _, step := range []func() error{f.writeHeaders, f.writeSampleLabels, f.writeSources, f.writeBlooms} {
+	for _, step := range []func() error{f.writeHeaders, f.writeSampleLabels, f.writeSources} {
 		if err := step(); err != nil {
 			return err
 		}

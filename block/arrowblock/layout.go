@@ -150,10 +150,10 @@ func newChunkWriter(f *finisher) *chunkWriter {
 	}
 }
 
-// add takes a service's tree. One that does not fit into what is left of the chunk
+// add takes a service's tree. One that does not fit into what is left of a shared chunk
 // begins the next; one larger than a chunk continues in those that follow.
 func (c *chunkWriter) add(tree *Stacks) error {
-	if c.nodes.Len()+tree.Len() > maxNodesAChunk {
+	if c.nodes.Len()+tree.Len() > maxNodesShared {
 		if err := c.flush(); err != nil {
 			return err
 		}

@@ -13,19 +13,21 @@ import (
 // of each input at a time, unless a chunk has more.
 const readAheadMerging = 1 << 20
 
-// writeGroups merges and writes the rows and totals of each group.
+// writeGroups merges and writes the rows and totals of each group, and then the rollups' ends.
 func (m *merging) writeGroups(ctx context.Context) error {
+	var rollups []*rollupWriter
 	for n, old := range m.groups.old {
 		w := &rowMerger{rowWriter: newRowWriter(m.finisher, n, m.b.groups.all[old]), m: m}
 		if err := w.mergeAll(ctx); err != nil {
 			return err
 		}
 		m.info.Rows += int64(w.written)
+		rollups = append(rollups, w.rollups)
 	}
 	if m.info.Profiles == 0 {
 		m.info.MinTime, m.info.MaxTime = m.b.from, m.b.from
 	}
-	return nil
+	return closeRollups(rollups)
 }
 
 // rowMerger merges the profiles of a group and their rows.

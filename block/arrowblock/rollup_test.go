@@ -447,3 +447,34 @@ func TestVerifyFindsOtherSums(t *testing.T) {
 		}
 	}
 }
+
+// What queries of long ranges read, the sums of services, lies at the end of a block, after all rows
+// and profiles of all groups.
+func TestRollupsOfServicesComeLast(t *testing.T) {
+	r := rand.New(rand.NewPCG(77, 1))
+	builder := newBuilder(t)
+	for i, name := range []string{"x", "y", "x"} {
+		if _, err := builder.Add(Key{Name: name, Labels: labels(t, "job", "a")}, flatProfile(r, 10, 20, 3), uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, _ := finishWith(t, builder, dayRollups)
+	b, err := Open(t.Context(), block.Bytes(whole), Tail{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lastRaw, firstSeries, firstService := -1, -1, -1
+	for i := range b.sections {
+		switch name := b.sections[i].name; {
+		case strings.HasPrefix(name, "raw/"), strings.HasPrefix(name, "totals/"):
+			lastRaw = i
+		case firstSeries < 0 && strings.HasPrefix(name, "rs/"):
+			firstSeries = i
+		case firstService < 0 && strings.HasPrefix(name, "rv/"):
+			firstService = i
+		}
+	}
+	if len(b.groups) < 2 || lastRaw < 0 || lastRaw > firstSeries || firstSeries > firstService {
+		t.Errorf("%d groups; rows and totals end at section %d, sums of series begin at %d, of services at %d", len(b.groups), lastRaw, firstSeries, firstService)
+	}
+}

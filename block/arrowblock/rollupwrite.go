@@ -208,22 +208,35 @@ func (w *rollupWriter) endService() error {
 	return nil
 }
 
-// close writes what is left.
-func (w *rollupWriter) close() error {
-	if w == nil {
-		return nil
+// closeRollups writes what is left of the rollups of all groups: those of services last, for these answer most
+// queries of long ranges, which so find them near the tail that they read anyway.
+func closeRollups(all []*rollupWriter) error {
+	for _, w := range all {
+		if w == nil {
+			return nil // no group has any
+		}
+		if err := w.endSeries(w.service + 1); err != nil {
+			return err
+		}
 	}
-	if err := w.endSeries(w.service + 1); err != nil {
-		return err
-	}
-	for _, l := range []*rollupLevel{w.bySeries, w.byService} {
-		for ; l != nil; l = l.longer {
-			if err := l.close(); err != nil {
-				return err
+	for _, axis := range []Axis{BySeries, ByService} {
+		for _, w := range all {
+			for l := w.shortest(axis); l != nil; l = l.longer {
+				if err := l.close(); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// shortest is the rollup of an axis that has the shortest windows; nil when there is none.
+func (w *rollupWriter) shortest(axis Axis) *rollupLevel {
+	if axis == ByService {
+		return w.byService
+	}
+	return w.bySeries
 }
 
 // take adds a cell of a shorter window, or of the same.

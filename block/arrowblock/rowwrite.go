@@ -68,12 +68,9 @@ func (w *rowWriter) writeAll() error {
 	return w.closeAll()
 }
 
-// closeAll writes what is left.
+// closeAll writes what is left, but of the rollups.
 func (w *rowWriter) closeAll() error {
 	if err := w.close(); err != nil {
-		return err
-	}
-	if err := w.rollups.close(); err != nil {
 		return err
 	}
 	return w.flushTotals()
