@@ -11,7 +11,7 @@ import (
 
 // fleetHouse holds five minutes of a fleet, 800 profiles: in one Arrow block, in one for each minute, or
 // as they were uploaded.
-func fleetHouse(b *testing.B, layout string) *house {
+func fleetHouse(b testing.TB, layout string) *house {
 	b.Helper()
 	h := newHouse()
 	var all []sent

@@ -82,8 +82,8 @@ func (p *Plan) add(b PlannedBlock) {
 	p.Bytes += b.Bytes
 }
 
-// explainBlock guesses what an Arrow block takes: its tail, unless that is in memory, and
-// of the rest the range's share, in a request each for totals, rows and stacks.
+// explainBlock guesses what an Arrow block takes: its end, unless the index is in memory, and
+// of the rest the range's share, in a request each for rows and stacks.
 func (r *run) explainBlock(key string, m block.Meta) PlannedBlock {
 	_, cached := r.indexes.get(key)
 	b := PlannedBlock{Key: key, Level: m.Level, From: time.UnixMilli(m.MinTime), To: time.UnixMilli(m.MaxTime), Size: m.Size, Profiles: m.Profiles, Cached: cached}
@@ -92,11 +92,11 @@ func (r *run) explainBlock(key string, m block.Meta) PlannedBlock {
 		return b
 	}
 	if !cached {
-		b.Requests, b.Bytes = 1, m.Tail
+		b.Requests, b.Bytes = 1, min(m.Tail+beforeTail, m.Size)
 	}
 	from, to := max(ceilMillis(r.within.From), m.MinTime), min(ceilMillis(r.within.To), m.MaxTime+1)
 	share := float64(max(0, to-from)) / float64(m.MaxTime+1-m.MinTime)
-	b.Requests += 3
+	b.Requests += 2
 	b.Bytes += int64(share * float64(m.Size-m.Tail))
 	return b
 }

@@ -87,21 +87,21 @@ func (r *run) openBlock(ctx context.Context, p *part) error {
 	if p.meta.Bad != "" {
 		return fmt.Errorf("known to be damaged: %s: %w", p.meta.Bad, block.ErrCorrupt)
 	}
+	src := r.sourceOf(p)
 	blk, cached := r.indexes.get(p.key)
 	if cached {
 		countHit(ctx, p.meta.Tail)
 	} else {
 		var err error
-		src := source{r.Querier, p.key, p.meta.Size}
 		if blk, err = arrowblock.Open(ctx, src, arrowblock.Tail{Bytes: p.meta.Tail, CRC: p.meta.CRC}); err != nil {
 			return err
 		}
-		r.indexes.put(p.key, blk, blk.SizeBytes())
+		r.indexes.put(p.key, blk.ReadFrom(src.forever()), blk.SizeBytes())
 	}
 	if err := r.reserve(blk.SizeBytes(), "the blocks' indexes"); err != nil {
 		return err
 	}
-	return r.match(ctx, p, blk)
+	return r.match(ctx, p, blk.ReadFrom(src))
 }
 
 // match finds the series that are asked for in a part's open block.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -117,28 +118,81 @@ func (q *Querier) request(ctx context.Context, r objectRange) fetched {
 	return a
 }
 
-// source is an Arrow block's bytes, as [block.Source].
+// source is an Arrow block's bytes, as [block.Source]. Whatever lies in the block's end is
+// read with all of it.
 type source struct {
 	q    *Querier
 	key  string
 	size int64
+	end  *ending
 }
 
-// wholeBelow is up to which size an object is read whole: the gap between any two
-// ranges of it is shorter than what a second request costs.
-const wholeBelow = 256 << 10
+// ending is the last bytes of a block, which one query reads once.
+type ending struct {
+	from int64 // in the object
+	keep bool  // for the query; else the cache of ranges may
+	mu   sync.Mutex
+	data []byte // once read
+}
+
+const (
+	// wholeBelow is up to which size an object is read whole: the gap between any two
+	// ranges of it is shorter than what a second request costs.
+	wholeBelow = 256 << 10
+	// beforeTail is how much is read with a block's tail: the sums over services of the longest
+	// windows and, of a minute's block, the profiles, and often their rows. That takes a millisecond;
+	// a request of their own would take as long as all that a query does.
+	beforeTail = 64 << 10
+)
+
+// sourceOf is a block's bytes as a query reads them.
+func (r *run) sourceOf(p *part) source {
+	n := p.meta.Tail + beforeTail
+	if n > p.meta.Size || p.meta.Size <= wholeBelow {
+		n = p.meta.Size
+	}
+	e := &ending{from: p.meta.Size - n}
+	if r.memory.Add(n) <= r.cfg.MemoryBytes/4 {
+		e.keep = true
+	} else {
+		r.memory.Add(-n)
+	}
+	return source{r.Querier, p.key, p.meta.Size, e}
+}
+
+// forever is the source without what one query keeps of it.
+func (s source) forever() source {
+	s.end = &ending{from: s.end.from}
+	return s
+}
 
 // Size implements [block.Source].
 func (s source) Size() int64 { return s.size }
 
 // ReadRange implements [block.Source].
 func (s source) ReadRange(ctx context.Context, off, n int64) ([]byte, error) {
-	if s.size > wholeBelow {
+	if off < s.end.from {
 		return s.q.read(ctx, objectRange{s.key, off, n})
 	}
-	data, err := s.q.read(ctx, objectRange{s.key, 0, s.size})
+	data, err := s.readEnd(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return block.Bytes(data).ReadRange(ctx, off, n)
+	return block.Bytes(data).ReadRange(ctx, off-s.end.from, n)
+}
+
+func (s source) readEnd(ctx context.Context) ([]byte, error) {
+	e := s.end
+	if e.keep {
+		e.mu.Lock() // who comes second waits for what the first one reads
+		defer e.mu.Unlock()
+		if e.data != nil {
+			return e.data, nil
+		}
+	}
+	data, err := s.q.read(ctx, objectRange{s.key, e.from, s.size - e.from})
+	if err == nil && e.keep {
+		e.data = data
+	}
+	return data, err
 }
