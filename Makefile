@@ -75,8 +75,8 @@ bench-ui: build ## measure the web page in Chromium; on a quiet machine
 	cd ui/e2e && COLDFRAME_BENCH=1 COLDFRAME=$(CURDIR)/coldframe go test -count=1 -timeout 15m -v -run TestSpeed .
 
 .PHONY: sim
-sim: need-go ## run the protocol's simulation 2,000 times
-	go test -count=1 -timeout 60m -run TestSimulation ./internal/sim -runs 2000
+sim: need-go ## run the protocol's simulation 2,000 times; a failure names its seed, which `go test ./internal/sim -run TestSimulation -v -seed N` replays
+	go test -count=1 -timeout 60m -run TestSimulation -v ./internal/sim -runs 2000
 
 .PHONY: sim-mutations
 sim-mutations: need-go ## take the protocol's guards away one by one; the simulation must find each

@@ -50,12 +50,12 @@ type Catalog struct {
 	shards map[profile.Tenant][]block.Shard // as last listed: what a snapshot asks for before it knows better
 	parts  map[string][]block.Meta          // arch parts that were read, by key; they never change
 
-	heads map[string]parsedHead // as last read, by key
+	heads map[string]parsedHead // as last read or written, by key
 
 	settings settingsCache
 }
 
-// parsedHead is a HEAD that was read, and its version, which no other content has.
+// parsedHead is a HEAD and its version, which no other content has.
 type parsedHead struct {
 	version bucket.Version
 	head    Head
@@ -210,11 +210,16 @@ func (c *Catalog) load(ctx context.Context, key string) (Head, bucket.Version, e
 	if err != nil {
 		return Head{}, "", fmt.Errorf("%s: %w", key, err)
 	}
+	c.remember(key, parsedHead{version, h})
+	return h, version, nil
+}
+
+// remember keeps a HEAD that was read or written.
+func (c *Catalog) remember(key string, h parsedHead) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	forgetOne(c.heads, maxHeads)
-	c.heads[key] = parsedHead{version, h}
-	return h, version, nil
+	c.heads[key] = h
 }
 
 // maxHeads is how many HEADs a Catalog remembers, to not parse them again: of about

@@ -34,7 +34,7 @@ type Sweep struct {
 
 // Merge replaces blocks by others with the same profiles.
 type Merge struct {
-	In  []block.ID // all live, and still. An entry that has moved to an arch part counts as gone
+	In  []block.ID // all live, and still. An entry that has moved to an arch part counts as gone, as does one that has expired
 	Out []block.Meta
 }
 
@@ -98,9 +98,8 @@ func (s Sweep) apply(h *Head, window Minute, now time.Time) error {
 
 func (m Merge) apply(h *Head, _ Minute, now time.Time) error {
 	for _, id := range m.In {
-		i := h.find(id)
-		switch {
-		case i >= 0:
+		switch i := h.find(id); {
+		case i >= 0 && !h.Live[i].Expired:
 			h.retire(now, objectsOf(h.Live[i])...)
 			h.Live = slices.Delete(h.Live, i, i+1)
 		case !guard.Removed(guard.MergeInputs):

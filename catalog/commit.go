@@ -93,9 +93,10 @@ func (t *transaction) try(ctx context.Context, write bool) (Head, error) {
 	if err != nil {
 		return Head{}, err
 	}
-	_, err = t.c.bkt.Replace(ctx, t.key, data, version)
+	version, err = t.c.bkt.Replace(ctx, t.key, data, version)
 	switch {
 	case err == nil:
+		t.c.remember(t.key, parsedHead{version, n})
 		return n, nil
 	case errors.Is(err, bucket.ErrDenied):
 		return Head{}, err

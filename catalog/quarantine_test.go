@@ -8,8 +8,8 @@ import (
 	"github.com/coldframe/coldframe/block"
 )
 
-// A block that is marked stays live and changes in nothing else; one that is gone
-// cannot be marked.
+// A block that is marked stays live and changes in nothing else; one that is gone, or has
+// expired and so may be gone, cannot be marked.
 func TestQuarantine(t *testing.T) {
 	one, two := block.Meta{ID: block.ID{1}, Rows: 7}, block.Meta{ID: block.ID{2}, Rows: 8}
 	h := Head{Live: []block.Meta{one, two}}
@@ -20,7 +20,10 @@ func TestQuarantine(t *testing.T) {
 	if h.Live[0].Bad != "" || h.Live[1].Bad != "torn" || h.Live[1].Rows != 8 || len(h.Live) != 2 {
 		t.Errorf("live is %+v", h.Live)
 	}
-	if err := (Quarantine{ID: block.ID{3}, Bad: "torn"}).apply(&h, 60, time.Time{}); !errors.Is(err, ErrConflict) {
-		t.Errorf("quarantine of what is not live: %v", err)
+	h.Live[0].Expired = true
+	for _, id := range []block.ID{{1}, {3}} {
+		if err := (Quarantine{ID: id, Bad: "missing"}).apply(&h, 60, time.Time{}); !errors.Is(err, ErrConflict) || h.Live[0].Bad != "" {
+			t.Errorf("quarantine of what is not live: %v, live is %+v", err, h.Live)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/internal/guard"
 	"github.com/coldframe/coldframe/profile"
 )
 
@@ -103,6 +104,9 @@ func (r Retentions) within(most Retentions) Retentions {
 func (r Retention) firstKept(now time.Time) block.Day {
 	if r == 0 {
 		return 0
+	}
+	if guard.Removed(guard.WholeDay) {
+		now = now.Add(day)
 	}
 	return max(0, block.DayOf(now.Add(-time.Duration(r))))
 }

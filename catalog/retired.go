@@ -172,7 +172,9 @@ func (e Expire) Touches(m block.Meta) bool {
 	return m.Day < e.Raw && (!m.Expired || !e.keepsRollups(m))
 }
 
-func (e Expire) keepsRollups(m block.Meta) bool { return m.R4 != nil && m.Day >= e.Rollups }
+func (e Expire) keepsRollups(m block.Meta) bool {
+	return m.R4 != nil && m.Day >= e.Rollups && !guard.Removed(guard.Outlive)
+}
 
 func (e Expire) apply(h *Head, _ Minute, now time.Time) error {
 	for _, p := range e.Parts {

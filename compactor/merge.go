@@ -14,6 +14,7 @@ import (
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/block/arrowblock"
 	"github.com/coldframe/coldframe/catalog"
+	"github.com/coldframe/coldframe/internal/guard"
 )
 
 // merge writes the profiles of pprof blocks as Arrow blocks and returns what HEAD is to
@@ -122,7 +123,7 @@ func (m *merger) take(ctx context.Context, d delivery) error {
 
 func (m *merger) add(b *arrowblock.Builder, d delivery) error {
 	id := identityOf(d)
-	if _, again := m.seen[id]; again {
+	if _, again := m.seen[id]; again && !guard.Removed(guard.SentTwice) {
 		m.job.Repeated++
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/internal/guard"
 )
 
 // readAheadMerging is how many compressed bytes of rows, and of totals, a merge fetches
@@ -93,7 +94,7 @@ func (w *rowMerger) takeRun(ctx context.Context) error {
 
 // take writes the cursor's profile, unless it is the last one again.
 func (w *rowMerger) take(ctx context.Context, c *cursor) error {
-	if w.taken && c.key == w.last {
+	if w.taken && c.key == w.last && !guard.Removed(guard.MergedTwice) {
 		w.m.repeated++
 		return nil
 	}

@@ -52,6 +52,23 @@ const (
 	Expiry Guard = "expiry"
 )
 
+// The guards of identity.
+const (
+	// SentTwice: a profile that a client sent twice is written once where pprof blocks are
+	// merged.
+	SentTwice Guard = "sent twice"
+	// MergedTwice: of a profile that is in several Arrow blocks one is left where these are merged.
+	MergedTwice Guard = "merged twice"
+)
+
+// The guards of retention.
+const (
+	// WholeDay: a day goes when all of it is too old, and not before.
+	WholeDay Guard = "whole day"
+	// Outlive: rollups that are kept longer stay when the profiles of their day go.
+	Outlive Guard = "outlive"
+)
+
 // The guards of answers.
 const (
 	// Unsealed: an answer has the pprof blocks after its HEAD's Sealed and no others.

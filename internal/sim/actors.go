@@ -176,7 +176,7 @@ func (c *client) mergeOnce(cat *catalog.Catalog, cmp *compactor.Compactor, at pl
 	level := block.L1
 	var in []block.Meta
 	for _, i := range c.rng.Perm(len(h.Live)) {
-		if m := h.Live[i]; m.Day == day && m.Bad == "" && len(in) < 2+c.rng.IntN(5) {
+		if m := h.Live[i]; m.Day == day && m.Bad == "" && !m.Expired && len(in) < 2+c.rng.IntN(5) {
 			in = append(in, m)
 			level = max(level, m.Level)
 		}

@@ -3,11 +3,9 @@ package sim
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +38,7 @@ type laws struct {
 
 // Counts is how much happened in a run.
 type Counts struct {
-	Requests, Uploads, Commits, Sweeps, Merges, Abandoned, Reads, Deletes, Stragglers, GivenUp, TooLate, TriedAgain, Quarantined, Blind int
+	Requests, Uploads, Commits, Sweeps, Merges, Abandoned, Reads, Deletes, Stragglers, GivenUp, TooLate, TriedAgain, Quarantined, Blind, Expired int
 }
 
 // place is a shard of a tenant.
@@ -65,21 +63,6 @@ type arrow struct {
 	abandoned bool
 	named     bool      // by a HEAD, ever
 	left      time.Time // when a HEAD first named it no more
-}
-
-// register is a HEAD as it was last written, and what follows from it.
-type register struct {
-	catalog.Head
-	txns    map[block.ID]bool
-	live    map[string]bool // keys, those in arch parts too
-	rollups map[string]bool // keys of those that outlive them
-	sources map[source]string
-}
-
-// source is a day of a pprof block, which is in one live block at most.
-type source struct {
-	id  block.ID
-	day block.Day
 }
 
 func newLaws(w *world) *laws {
@@ -222,154 +205,10 @@ func (l *laws) deleted(_ time.Time, key string) {
 	defer l.mu.Unlock()
 	l.counts.Deletes++
 	for _, r := range l.registers {
-		if r.live[key] || r.rollups[key] {
+		if _, rollups := r.rollups[key]; rollups || r.live[key] {
 			l.breakLocked("%s is live and was deleted", key)
 		}
 	}
-}
-
-// headWritten holds a new version of HEAD against the one before.
-func (l *laws) headWritten(now time.Time, key string, data []byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	at, err := placeOf(key)
-	if err != nil {
-		l.breakLocked("%w", err)
-		return
-	}
-	h, err := catalog.ParseHead(data)
-	if err != nil {
-		l.breakLocked("%s: %w", key, err)
-		return
-	}
-	old := l.registers[at]
-	if old == nil {
-		old = &register{txns: map[block.ID]bool{}}
-	}
-	r := &register{Head: h, txns: old.txns}
-	if err := l.follow(now, at, old, r); err != nil {
-		l.breakLocked("%s, seq %d: %w", key, h.Seq, err)
-	}
-	r.txns[h.Txn] = true
-	l.registers[at] = r
-	l.count(old, r)
-}
-
-func placeOf(headKey string) (place, error) {
-	parts := strings.Split(headKey, "/")
-	if len(parts) != 5 || parts[4] != "HEAD" {
-		return place{}, fmt.Errorf("%s was replaced and is no HEAD", headKey)
-	}
-	shard, err := block.ParseShard(parts[3])
-	return place{profile.Tenant(parts[2]), shard}, err
-}
-
-func (l *laws) count(old, r *register) {
-	l.counts.Commits++
-	switch {
-	case r.Sweep > old.Sweep:
-		l.counts.Sweeps++
-	case r.Sealed == old.Sealed:
-		l.counts.Merges++
-	}
-}
-
-// follow checks that r is consistent and may come after old.
-func (l *laws) follow(now time.Time, at place, old, r *register) error {
-	switch {
-	case r.Seq != old.Seq+1:
-		return fmt.Errorf("seq is %d, after %d", r.Seq, old.Seq)
-	case r.txns[r.Txn]:
-		return fmt.Errorf("transaction %s has landed twice", r.Txn)
-	case r.Sealed < old.Sealed || r.Swept < old.Swept || r.Sweep < old.Sweep:
-		return fmt.Errorf("sealed, swept, sweep are %d, %d, %d after %d, %d, %d", r.Sealed, r.Swept, r.Sweep, old.Sealed, old.Swept, old.Sweep)
-	case r.Sealed > old.Sealed && old.Sealed != old.Swept && r.Sealed > old.Swept+l.w.window/2:
-		return fmt.Errorf("sealed up to %d, swept up to %d: sweeps may have to list and remember any number of minutes", r.Sealed, old.Swept)
-	}
-	if err := l.resolve(at, r); err != nil {
-		return err
-	}
-	for s, in := range old.sources {
-		if _, still := r.sources[s]; !still {
-			return fmt.Errorf("source %s of %s was in %s and is in no live block", s.id, s.day, in)
-		}
-	}
-	for _, g := range r.Commits {
-		for _, out := range g.Out {
-			if b := l.blocks[out.Key(at.tenant, at.shard)]; b != nil && b.damaged {
-				l.blind[at] = append(l.blind[at], g)
-			}
-		}
-	}
-	for key := range old.live {
-		if b := l.blocks[key]; !r.live[key] && b.left.IsZero() {
-			b.left = now
-		}
-	}
-	return l.onceEach(at, r)
-}
-
-// resolve finds out what is live.
-func (l *laws) resolve(at place, r *register) error {
-	entries := r.Live
-	for _, p := range r.Arch {
-		data, _, err := l.mem.Get(context.Background(), block.ArchKey(at.tenant, at.shard, p.ID))
-		if err != nil {
-			return err
-		}
-		old, err := catalog.ParseArchive(data)
-		if err != nil {
-			return err
-		}
-		entries = append(entries[:len(entries):len(entries)], old...)
-	}
-	r.live, r.rollups, r.sources = make(map[string]bool, len(entries)), map[string]bool{}, map[source]string{}
-	for _, m := range entries {
-		if rollups := m.RollupKey(at.tenant, at.shard); rollups != "" {
-			if _, err := l.mem.Stat(context.Background(), rollups); err != nil {
-				return fmt.Errorf("the rollups of a live block are gone: %w", err)
-			}
-			r.rollups[rollups] = true
-		}
-		key := m.Key(at.tenant, at.shard)
-		b := l.blocks[key]
-		if b == nil {
-			return fmt.Errorf("%s is live and was never written", key)
-		}
-		if b.abandoned {
-			return fmt.Errorf("%s is live; its commit said that it conflicted", key)
-		}
-		if _, err := l.mem.Stat(context.Background(), key); err != nil {
-			return fmt.Errorf("a live block is gone: %w", err)
-		}
-		b.named = true
-		r.live[key] = true
-		for _, s := range b.sources {
-			if s.Profile != "" {
-				continue
-			}
-			if other, again := r.sources[source{s.ID, s.Day}]; again {
-				return fmt.Errorf("source %s of %s is in %s and in %s", s.ID, s.Day, other, key)
-			}
-			r.sources[source{s.ID, s.Day}] = key
-		}
-	}
-	return nil
-}
-
-// onceEach checks that no profile counts twice in HEAD and the pprof blocks after Sealed.
-func (l *laws) onceEach(at place, r *register) error {
-	var all []*content
-	for key := range r.live {
-		all = append(all, l.blocks[key].content)
-	}
-	for id, u := range l.uploads {
-		if (place{u.key.Tenant, u.key.Shard}) == at && catalog.MinuteOf(u.key.Minute) > r.Sealed && !u.damaged {
-			all = append(all, &content{id: id, hashes: u.hashes})
-		}
-	}
-	_, err := l.tally(at.tenant, all)
-	return err
 }
 
 // tally counts profiles, and finds those that are there twice, or with another value,
@@ -434,6 +273,12 @@ func (l *laws) final(v view) {
 		l.breakLocked("in the end: %w", err)
 		return
 	}
+	kept, _ := l.w.firstDays(l.w.now())
+	for hash := range found {
+		if day := block.DayOf(l.profiles[hash].at); day < kept {
+			l.breakLocked("in the end: profile %d of %s is there, and days are kept from %s on", l.profiles[hash].value, day, kept)
+		}
+	}
 	merged := map[block.ID]bool{}
 	for at, r := range l.registers {
 		if at.tenant == v.tenant {
@@ -453,6 +298,9 @@ func (l *laws) final(v view) {
 			l.counts.TooLate++
 			continue
 		}
+		if l.tooOld(u) {
+			continue
+		}
 		if !merged[u.key.ID] && l.lostSight(u) {
 			l.counts.Blind++
 			continue
@@ -462,11 +310,17 @@ func (l *laws) final(v view) {
 			return
 		}
 		for _, hash := range u.hashes {
-			if !found[hash] && !u.damaged {
+			if !found[hash] && !u.damaged && block.DayOf(l.profiles[hash].at) >= kept {
 				l.breakLocked("in the end: profile %d of %s is missing", l.profiles[hash].value, u.key)
 			}
 		}
 	}
+}
+
+// tooOld says whether all that is in a pprof block has expired.
+func (l *laws) tooOld(u *l0) bool {
+	kept, _ := l.w.firstDays(l.w.now())
+	return !slices.ContainsFunc(u.hashes, func(hash uint64) bool { return block.DayOf(l.profiles[hash].at) >= kept })
 }
 
 // lostSight says whether no sweep could know that a pprof block was not gathered.

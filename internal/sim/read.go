@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,6 +58,7 @@ func (c *client) look(cat *catalog.Catalog, tenant profile.Tenant) (view, error)
 	if err != nil {
 		return v, err
 	}
+	blocks = slices.DeleteFunc(blocks, func(b catalog.Block) bool { return b.Expired })
 	l0s := v.snapshot.L0(ever, profile.Selector{})
 	if c.role == reading && c.rng.IntN(2) == 0 { // it has much else to do
 		if err := sleep(c.ctx, c.seconds(5, 60)); err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/bucket"
+	"github.com/coldframe/coldframe/catalog"
 	"github.com/coldframe/coldframe/internal/guard"
 	"github.com/coldframe/coldframe/profile"
 )
@@ -66,9 +67,15 @@ func newWorld(seed uint64) *world {
 	w.mem.Clock = w.now
 	w.laws = newLaws(w)
 	w.over, w.stop = context.WithCancel(context.Background())
+	settings := catalog.New(w.mem, catalog.Config{})
 	for t := range w.tenants {
 		for n := range w.shards {
 			w.places = append(w.places, place{tenantName(t), block.Shard(n)})
+		}
+		if _, err := settings.ChangeSettings(w.over, tenantName(t), func(s *catalog.Settings) {
+			s.Retention, s.RollupRetention = w.retention.Raw, w.retention.Rollups
+		}); err != nil {
+			w.laws.breakWith("settings of a tenant: %w", err)
 		}
 	}
 	return w

@@ -14,9 +14,10 @@ var (
 	runs = flag.Int("runs", 50, "how many runs the simulation makes")
 )
 
-// Runs make much garbage and keep little.
+// Runs make much garbage and keep little: it is taken away when there is much of it.
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(512 << 20)
 	os.Exit(m.Run())
 }
 
@@ -45,7 +46,11 @@ func TestSimulation(t *testing.T) {
 		}
 		return o.Broken == nil
 	})
-	t.Logf("%d runs, of each on average: %+v", *runs, total.over(*runs))
+	average := total.over(*runs)
+	t.Logf("%d runs, of each on average: %+v", *runs, average)
+	if *runs >= 1000 && (average.Commits < 150 || average.Uploads < 70) {
+		t.Errorf("%d commits and %d uploads a run are too few to show anything: want 150 and 70", average.Commits, average.Uploads)
+	}
 }
 
 // each calls run with the seeds 1 to n on all CPUs, until it returns false.
@@ -80,10 +85,11 @@ func (c *Counts) add(o Counts) {
 	c.TriedAgain += o.TriedAgain
 	c.Quarantined += o.Quarantined
 	c.Blind += o.Blind
+	c.Expired += o.Expired
 }
 
 func (c Counts) over(n int) Counts {
-	for _, field := range []*int{&c.Requests, &c.Uploads, &c.Commits, &c.Sweeps, &c.Merges, &c.Abandoned, &c.Reads, &c.Deletes, &c.Stragglers, &c.GivenUp, &c.TooLate, &c.TriedAgain, &c.Quarantined, &c.Blind} {
+	for _, field := range []*int{&c.Requests, &c.Uploads, &c.Commits, &c.Sweeps, &c.Merges, &c.Abandoned, &c.Reads, &c.Deletes, &c.Stragglers, &c.GivenUp, &c.TooLate, &c.TriedAgain, &c.Quarantined, &c.Blind, &c.Expired} {
 		*field /= n
 	}
 	return c

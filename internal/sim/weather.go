@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/coldframe/coldframe/block"
 	"github.com/coldframe/coldframe/catalog"
 )
 
@@ -32,6 +33,7 @@ type shape struct {
 	attempts   int // of a commit
 	readers    int
 	deletes    bool
+	retention  catalog.Retentions // of all tenants; only where somebody deletes
 
 	paceMillis float64 // between two requests that are served, on average
 }
@@ -79,6 +81,8 @@ func (f fate) String() string { return fates[f] }
 
 // errRefused says that there was no connection, so that nothing can have happened.
 var errRefused = fmt.Errorf("put: %w", &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")})
+
+const oneDay = catalog.Retention(24 * time.Hour)
 
 var midnight = time.Date(2026, 8, 22, 0, 0, 0, 0, time.UTC)
 
@@ -138,7 +142,18 @@ func draw(seed uint64) (shape, weather) {
 	if rng.IntN(3) == 0 {
 		w.idle = append(w.idle, spanIn(rng, start, s.length/2, time.Duration(2*s.window)*time.Minute))
 	}
+	if rng.IntN(2) == 0 && s.deletes { // what is a day old goes at midnight, and its rollups a day later, or with it
+		s.retention = catalog.Retentions{Raw: oneDay, Rollups: []catalog.Retention{0, 2 * oneDay}[rng.IntN(2)]}
+	}
 	return s, w
+}
+
+// firstDays are the oldest days of which profiles, and of which rollups, are kept.
+func (s *shape) firstDays(now time.Time) (raw, rollups block.Day) {
+	if s.retention.Raw == 0 {
+		return 0, 0
+	}
+	return block.DayOf(now.Add(-time.Duration(s.retention.Raw))), block.DayOf(now.Add(-time.Duration(s.retention.RollupsFor())))
 }
 
 func spanIn(rng *rand.Rand, start time.Time, within, longest time.Duration) span {
