@@ -24,8 +24,9 @@ const padding = 64
 var zeros [padding]byte
 
 // broken is the position behind a field that cannot be read. It lies behind the end
-// of every message in b.
-func broken(b []byte) int { return len(b) - 1 }
+// of every message in b, and what is read from there on, before anybody looks at the
+// position, still lies in b.
+func broken(b []byte) int { return len(b) - padding + 1 }
 
 // uvarint reads the varint at b[i:] and says where the next field begins. Bits
 // beyond the 64th are dropped.
@@ -42,7 +43,7 @@ func uvarint(b []byte, i int) (v uint64, next int) {
 			return v, i
 		}
 	}
-	return 0, len(b) - 1
+	return 0, broken(b)
 }
 
 // span reads a length and says where the bytes that it announces begin and end.
@@ -51,7 +52,7 @@ func span(b []byte, i, end int) (from, to int) {
 	n, from := uvarint(b, i)
 	to = from + int(n)
 	if to < from || to > end {
-		to, from = len(b)-1, len(b)-1
+		to, from = broken(b), broken(b)
 	}
 	return
 }

@@ -262,3 +262,22 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+// TestBytesBehind puts a string of one repeated byte behind each profile: what comes
+// after a field that cannot be read must not be taken for its rest, whatever it is.
+func TestBytesBehind(t *testing.T) {
+	var d profile.Decoder
+	for name, c := range wireCases {
+		for filler := range 256 {
+			data := msg(bytes.Clone(c.pprof)).bytes(6, bytes.Repeat([]byte{byte(filler)}, 100))
+			want, wantErr := pprof.ParseUncompressed(data)
+			if wantErr == nil {
+				wantErr = want.CheckValid()
+			}
+			_, err := d.DecodeUncompressed(data)
+			if err != nil && !errors.Is(err, profile.ErrInvalid) || err == nil && wantErr != nil {
+				t.Errorf("%s, %#x behind it: %v, google/pprof says %v", name, filler, err, wantErr)
+			}
+		}
+	}
+}
