@@ -1,7 +1,7 @@
 package agent
 
 import (
-	"errors"
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	pprof "github.com/google/pprof/profile"
 
@@ -28,10 +27,10 @@ type truth struct {
 	args  []string
 	// want matches whole stacks, leaf first, as "leaf;caller;…;root", user frames only.
 	want   string
-	before func(t *testing.T)          // builds what else it needs
-	after  func(t *testing.T, pid int) // runs beside it
-	sees   string                      // matches at least a third of the stacks
-	lines  map[string]int64            // where functions call the next
+	before func(t *testing.T)               // builds what else it needs
+	ready  func(t *testing.T, pid int) bool // whether what is to be sampled has begun
+	sees   string                           // matches at least a third of the stacks
+	lines  map[string]int64                 // where functions call the next
 }
 
 func c(source string, flags ...string) func(*testing.T) string {
@@ -52,7 +51,7 @@ func interpreter(name string) func(*testing.T) string {
 }
 
 // missing skips a fixture whose tools are not installed; where CI has promised them, it fails.
-func missing(t *testing.T, err error) {
+func missing(t testing.TB, err error) {
 	t.Helper()
 	if os.Getenv("CI") != "" {
 		t.Fatal(err)
@@ -92,7 +91,7 @@ func truths(t *testing.T) []truth {
 		{name: "signal handler", build: c("chain.c", "-O2"), args: []string{"3"}, want: down(`((leaf_spin;)?(handler;)?(\w*restore_rt|\?);)?`+spin, "f5", "f4", "f3", "f2", "f1")},
 		{name: "linkage table", build: c("calls.c", "-O2", "-fno-builtin", "-Wl,-z,lazy"), args: []string{"1"}, want: down(`(ffs|labs|\w*ffs|\?)`, "call_abs")},
 		{name: "vdso", build: c("calls.c", "-O2"), args: []string{"2"}, want: down(`((\w*clock_gettime\w*|do_hres|\?);?)+`, "ask_time")},
-		{name: "dlopen", build: c("calls.c", "-O2"), args: []string{"3", scratch + "/lib.so"}, want: down("lib_leaf", "lib_middle", "lib_entry"), before: buildLibrary},
+		{name: "dlopen", build: c("calls.c", "-O2"), args: []string{"3", scratch + "/lib.so"}, want: down("lib_leaf", "lib_middle", "lib_entry"), before: buildLibrary, ready: mapped("lib.so")},
 		{name: "no unwind tables", build: c("chain.c", "-O2", "-fno-omit-frame-pointer", "-fno-asynchronous-unwind-tables"), want: `;main;__libc_start_call_main`},
 		{name: "first thread has ended", build: c("headless.c", "-O2", "-pthread"), want: `^(spin;)?work;start_thread;(clone3?|__clone3?)$`},
 		{name: "frame address in a register", build: c("register.s"), want: down("busy")},
@@ -100,7 +99,7 @@ func truths(t *testing.T) []truth {
 		{name: "c++ exceptions", build: tool("throw.cc", "g++", "-O2"), want: `(^|;)(work::caught|[^;]*cxa[^;]*|_Unwind_DeleteException|\?);main;__libc_start_call_main;.*_start$`},
 		{name: "go", build: goFixture, want: `^main\.leaf;main\.inlined;main\.g3;main\.g2;main\.g1;main\.main;runtime\.main;runtime\.goexit$` + goOther},
 		{name: "go in system calls", build: goFixture, args: []string{"1"}, want: `(^|;)main\.main;runtime\.main;runtime\.goexit$` + goOther},
-		{name: "java with a perf map", build: java, args: []string{"-XX:+PreserveFramePointer", "-cp", scratch, "J"}, after: perfMap, sees: `J\.leaf\(`, want: `;(clone3?|__clone3?)$`},
+		{name: "java with a perf map", build: java, args: []string{"-XX:+PreserveFramePointer", "-cp", scratch, "J"}, ready: perfMap, sees: `J\.leaf\(`, want: `;(clone3?|__clone3?)$`},
 		{name: "java", build: java, args: []string{"-XX:+PreserveFramePointer", "-Xint", "-cp", scratch, "J"}, want: `;(clone3?|__clone3?)$`},
 		{name: "node", build: interpreter("node"), args: []string{"--perf-basic-prof", here + "/n.js"}, want: `(leaf|j3).* .*n\.js.*_start$|;(_start|clone3?|__clone3?)$`},
 	}
@@ -150,8 +149,13 @@ func TestPython(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := pythons(t, here)
-	if len(all) == 0 {
-		missing(t, errors.New("no Python 3.8 or newer"))
+	for minor := 8; minor <= 13; minor++ {
+		name := fmt.Sprintf("python 3.%d in ", minor)
+		if !slices.ContainsFunc(all, func(tr truth) bool { return strings.HasPrefix(tr.name, name) }) {
+			t.Run(name+"no place", func(t *testing.T) {
+				missing(t, fmt.Errorf("no CPython 3.%d in /usr/bin nor below ~/.pyenv/versions (pyenv install 3.%d)", minor, minor))
+			})
+		}
 	}
 	for _, tr := range slices.Clone(all) {
 		tr.lines = nil
@@ -183,11 +187,22 @@ func java(t *testing.T) string {
 	return interpreter("java")(t)
 }
 
-// perfMap lets a running Java machine write down where its code is, once it has compiled it.
-func perfMap(t *testing.T, pid int) {
-	time.Sleep(2 * time.Second)
-	if b, err := exec.CommandContext(t.Context(), "jcmd", strconv.Itoa(pid), "Compiler.perfmap").CombinedOutput(); err != nil {
-		t.Logf("jcmd: %v\n%s", err, b)
+// perfMap has a running Java machine write down where its code is, until it has compiled the
+// innermost function.
+func perfMap(t *testing.T, pid int) bool {
+	_ = exec.CommandContext(t.Context(), "jcmd", strconv.Itoa(pid), "Compiler.perfmap").Run() // it may not listen yet
+	b, err := os.ReadFile(fmt.Sprintf("/tmp/perf-%d.map", pid))
+	return err == nil && strings.Contains(string(b), "J.leaf(")
+}
+
+// mapped says whether a process has mapped a file.
+func mapped(name string) func(*testing.T, int) bool {
+	return func(t *testing.T, pid int) bool {
+		maps, err := readMaps(uint32(pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(maps, func(m mapsEntry) bool { return filepath.Base(m.path) == name })
 	}
 }
 
@@ -222,7 +237,8 @@ func TestTruth(t *testing.T) {
 }
 
 func testTruths(t *testing.T, list []truth) {
-	const atOnce = 5 // each needs enough samples of two CPUs
+	const atOnce = 5 // each needs samples of the same few CPUs
+	const enough = 300
 	var batch []*running
 	var all []*running
 	for _, tr := range list {
@@ -230,25 +246,29 @@ func testTruths(t *testing.T, list []truth) {
 	}
 	for len(all) > 0 {
 		batch, all = all[:min(atOnce, len(all))], all[min(atOnce, len(all)):]
+		// A high frequency makes enough samples of little time.
+		p := begin(t, Config{Sampler: bpf.Config{Frequency: 499}})
+		var pids []int
 		for _, r := range batch {
 			r.start(t)
+			pids = append(pids, r.cmd.Process.Pid)
 		}
 		for _, r := range batch {
-			if r.after != nil {
-				go r.after(t, r.cmd.Process.Pid)
+			if r.ready != nil {
+				p.until(r.name+": ready", func() bool { return r.ready(t, r.cmd.Process.Pid) })
 			}
 		}
-		// A high frequency makes enough samples of little time.
-		m, s := run(t, Config{PID: true, Window: time.Second, Sampler: bpf.Config{Frequency: 499}}, 8*time.Second)
+		found := p.gather(enough, pids...)
 		for _, r := range batch {
 			r.stop()
 		}
+		s := p.stop()
 		t.Logf("%+v", s)
 		if s.Kernel.RingFull != 0 || s.EventsLost != 0 {
 			t.Errorf("lost: %d samples, %d events", s.Kernel.RingFull, s.EventsLost)
 		}
 		for _, r := range batch {
-			t.Run(r.name, func(t *testing.T) { judge(t, m, r.truth, r.cmd.Process.Pid) })
+			t.Run(r.name, func(t *testing.T) { judge(t, p.memory, r.truth, found[r.cmd.Process.Pid]) })
 		}
 	}
 }
@@ -307,21 +327,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func judge(t *testing.T, m *memory, tr truth, pid int) {
+func judge(t *testing.T, m *memory, tr truth, g *gathered) {
+	profiles := m.ofProcess(t, g)
+	stacks := folded(profiles)
 	want := regexp.MustCompile(tr.want)
 	var good, total int64
-	bad := map[string]int64{}
-	for stack, n := range folded(m.ofPID(t, pid)) {
+	for stack, n := range stacks {
 		total += n
 		if want.MatchString(stack) {
 			good += n
 		} else {
-			bad[stack] += n
+			t.Logf("%4d × %s", n, stack)
 		}
 	}
 	if tr.sees != "" {
 		sees, n := regexp.MustCompile(tr.sees), int64(0)
-		for stack, count := range folded(m.ofPID(t, pid)) {
+		for stack, count := range stacks {
 			if sees.MatchString(stack) {
 				n += count
 			}
@@ -332,19 +353,24 @@ func judge(t *testing.T, m *memory, tr truth, pid int) {
 		}
 	}
 	for name, line := range tr.lines {
-		checkLine(t, m.ofPID(t, pid), name, line)
+		checkLine(t, profiles, name, line)
 	}
-	if total < 40 {
-		t.Fatalf("%d samples are too few to judge", total)
+	checkShare(t, "match "+tr.want, good, total)
+	// Of the samples that the kernel took, before it walked any stack.
+	checkShare(t, "are complete", int64(g.complete), int64(g.samples))
+}
+
+// checkShare wants 99 % to be right, within the three standard deviations that so few samples
+// may be off.
+func checkShare(t *testing.T, what string, good, total int64) {
+	t.Helper()
+	if total == 0 {
+		t.Fatal("no samples")
 	}
-	share := 100 * float64(good) / float64(total)
-	t.Logf("%d of %d stacks are right: %.1f %%", good, total, share)
-	for stack, n := range bad {
-		t.Logf("%4d × %s", n, stack)
-	}
-	// As few samples tell a share: 99 % within three standard deviations.
-	if wrong, n := float64(total-good), float64(total); wrong > 0.01*n+3*math.Sqrt(0.01*0.99*n) {
-		t.Errorf("%.1f %% of the stacks match %s, want 99 %%", share, tr.want)
+	n := float64(total)
+	t.Logf("%d of %d stacks %s: %.1f %%", good, total, what, 100*float64(good)/n)
+	if wrong := float64(total - good); wrong > 0.01*n+3*math.Sqrt(0.01*0.99*n) {
+		t.Errorf("%.1f %% of the stacks %s, want 99 %%", 100*float64(good)/n, what)
 	}
 }
 
@@ -371,20 +397,20 @@ func checkLine(t *testing.T, ps []*pprof.Profile, name string, want int64) {
 	}
 }
 
-// ofPID returns on-CPU profiles with only the samples of one process, after warming up.
-func (m *memory) ofPID(t testing.TB, pid int) []*pprof.Profile {
+// ofProcess returns on-CPU profiles with only the samples of one process, since it had settled.
+func (m *memory) ofProcess(t testing.TB, g *gathered) []*pprof.Profile {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []*pprof.Profile
 	for _, p := range m.profiles {
-		if p.Name != "process_cpu" || p.Range.From.Before(m.profiles[0].Range.From.Add(2*time.Second)) {
+		if p.Name != "process_cpu" || p.Range.From.Before(g.since) {
 			continue
 		}
 		d := decode(t, p)
 		keep := d.Sample[:0]
 		for _, s := range d.Sample {
-			if v := s.Label["pid"]; len(v) == 1 && v[0] == strconv.Itoa(pid) {
+			if v := s.Label["pid"]; len(v) == 1 && v[0] == strconv.Itoa(g.pid) {
 				keep = append(keep, s)
 			}
 		}

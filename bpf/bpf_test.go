@@ -64,33 +64,47 @@ func TestFrequency(t *testing.T) {
 		return mine
 	}
 	read()
-	before, err := s.Counters()
-	if err != nil {
-		t.Fatal(err)
+	// A machine that is itself a guest may be stopped for a while, and ticks of that time never
+	// come; so one second of several must have them all, and none may have more.
+	const tries = 20
+	mine, complete := 0, false
+	for try := 0; try < tries && (!complete || mine < 20); try++ {
+		start, last := time.Now(), s.ticks(t)
+		for time.Since(start) < time.Second {
+			time.Sleep(100 * time.Millisecond)
+			runtime.GC()
+		}
+		mine += read()
+		ticks, want := s.ticks(t)-last, 99*time.Since(start).Seconds()*float64(len(s.cpus))
+		t.Logf("%.0f ticks of %d CPUs, %.0f expected; %d samples of this process", ticks, len(s.cpus), want, mine)
+		complete = complete || ticks > want*0.97-2
+		if ticks > want*1.1+4 {
+			t.Errorf("%.0f ticks, want %.0f", ticks, want)
+		}
 	}
-	start := time.Now()
-	for time.Since(start) < 2*time.Second {
-		time.Sleep(100 * time.Millisecond)
-		runtime.GC()
-	}
-	mine := read()
 	after, err := s.Counters()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticks := float64(after.Samples + after.Idle - before.Samples - before.Idle)
-	seconds := time.Since(start).Seconds()
-	want := 99 * seconds * float64(len(s.cpus))
-	t.Logf("%.0f ticks of %d CPUs in %.2f s, %d samples of this process", ticks, len(s.cpus), seconds, mine)
-	if ticks < want*0.9 || ticks > want*1.1 {
-		t.Errorf("%.0f ticks in %.2f s on %d CPUs: want about %.0f", ticks, seconds, len(s.cpus), want)
+	if !complete {
+		t.Errorf("ticks were missing in each of %d seconds", tries)
 	}
 	if mine < 20 {
-		t.Errorf("%d samples of a spinning process in %.2f s", mine, seconds)
+		t.Errorf("%d samples of a spinning process in %d s", mine, tries)
 	}
 	if after.RingFull != 0 || after.Sent+after.RingFull+after.Filtered != after.Samples {
 		t.Errorf("counters do not add up: %+v", after)
 	}
+}
+
+// ticks is how often the clock has ticked on all CPUs, idle or not.
+func (s *Sampler) ticks(t *testing.T) float64 {
+	t.Helper()
+	c, err := s.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(c.Samples + c.Idle)
 }
 
 // Events tell of a child from its fork to its exit, in order.
@@ -132,11 +146,12 @@ func TestEvents(t *testing.T) {
 // What nobody reads is counted, and nothing else is lost.
 func TestFullRing(t *testing.T) {
 	s := open(t, Config{Frequency: 5000, RingBytes: 4096})
-	for end := time.Now().Add(300 * time.Millisecond); time.Now().Before(end); {
-	}
-	c, err := s.Counters()
-	if err != nil {
-		t.Fatal(err)
+	var c Counters
+	for end := time.Now().Add(time.Minute); c.RingFull == 0 && time.Now().Before(end); {
+		var err error
+		if c, err = s.Counters(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if c.RingFull == 0 {
 		t.Errorf("a ring of 4 KiB took all: %+v", c)

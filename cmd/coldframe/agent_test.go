@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -113,7 +114,7 @@ func agentEndToEnd(t *testing.T, reader, writer string) {
 		"--include-env-var", "CF_E2E", "--remote-store-address", server, "--remote-store-insecure")
 	url := "http://" + address
 	a.ready(t, url)
-	time.Sleep(6 * time.Second)
+	waitSampled(t, url, 400, "c", "go", "python")
 	checkProcesses(t, url)
 	checkReload(t, a, url, config)
 	if err := a.Process.Signal(syscall.SIGTERM); err != nil {
@@ -160,6 +161,28 @@ func burn(t *testing.T, language string, argv ...string) {
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 }
 
+// waitSampled waits until the programs that burn CPU were sampled so often, each.
+func waitSampled(t *testing.T, url string, enough uint64, languages ...string) {
+	t.Helper()
+	eventually(t, 4*time.Minute, func() (string, bool) {
+		status, body, err := fetch(t, url+"/api/processes")
+		var all []agent.ProcessInfo
+		if err != nil || status != http.StatusOK || json.Unmarshal(body, &all) != nil {
+			return fmt.Sprintf("/api/processes: %d, %v", status, err), false
+		}
+		samples := map[string]uint64{}
+		for _, p := range all {
+			samples[p.Labels.Get("cf_e2e")] += p.Samples
+		}
+		for _, l := range languages {
+			if samples[l] < enough {
+				return fmt.Sprintf("%d samples of %s", samples[l], l), false
+			}
+		}
+		return "", true
+	})
+}
+
 func checkProcesses(t *testing.T, url string) {
 	t.Helper()
 	status, body, err := fetch(t, url+"/api/processes")
@@ -200,7 +223,7 @@ func checkReload(t *testing.T, a *spawned, url, config string) {
 		if err := a.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, func() (string, bool) {
+		eventually(t, time.Minute, func() (string, bool) {
 			_, body, err := fetch(t, url+"/metrics")
 			return string(body), err == nil && bytes.Contains(body, []byte("\n"+metric+"\n"))
 		})
@@ -208,7 +231,10 @@ func checkReload(t *testing.T, a *spawned, url, config string) {
 	const successful = "coldframe_agent_config_last_reload_successful "
 	reload("relabel_configs: [{action: nonsense}]\n", successful+"0")
 	reload("relabel_configs: [{target_label: seen, replacement: second}]\n", successful+"1")
-	time.Sleep(3 * time.Second)
+	eventually(t, time.Minute, func() (string, bool) { // new labels need a sample
+		_, body, err := fetch(t, url+"/api/processes")
+		return string(body), err == nil && bytes.Contains(body, []byte("second"))
+	})
 }
 
 // checkShares wants three quarters of the samples in heavy and the rest in light, within
@@ -367,7 +393,7 @@ func TestAgentInDev(t *testing.T) {
 	address := freeAddress(t)
 	dev := spawn(t, "dev", "--agent", "on", "--data", t.TempDir(), "--http-address", address)
 	dev.ready(t, "http://"+address)
-	eventually(t, 30*time.Second, func() (string, bool) {
+	eventually(t, 2*time.Minute, func() (string, bool) {
 		_, out, stderr := command(t, "get", "--server", "http://"+address, "--type", "process_cpu/cpu", `{comm="cfdev_c"}`)
 		return out + stderr, strings.Contains(out, "heavy") && strings.Contains(out, "light")
 	})
