@@ -83,6 +83,19 @@ func (n *Network) Away(away bool) {
 	}
 }
 
+// Mute lets requests through and no answer back, or ends that.
+func (n *Network) Mute(mute bool) {
+	n.t.Helper()
+	method, path, body := http.MethodDelete, "/proxies/s3/toxics/mute", any(nil)
+	if mute {
+		method, path = http.MethodPost, "/proxies/s3/toxics"
+		body = map[string]any{"name": "mute", "type": "timeout", "stream": "downstream", "toxicity": 1, "attributes": map[string]any{"timeout": 0}}
+	}
+	if err := n.call(method, path, body, nil); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 // call asks toxiproxy.
 func (n *Network) call(method, path string, body, answer any) error {
 	data, err := json.Marshal(body)

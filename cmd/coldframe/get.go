@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -167,7 +168,7 @@ func (c *getCmd) Run(ctx context.Context, g *globals) error {
 	}
 	progress := &query.Progress{}
 	stop := showProgress(g.err, progress)
-	resp, err := do(query.WithProgress(ctx, progress), g, client, http.MethodGet, base+path+"?"+params.Encode(), nil)
+	resp, err := do(query.WithProgress(ctx, progress), g, client, http.MethodGet, base+path+"?"+params.Encode(), nil, nil)
 	stop()
 	if err != nil {
 		return err
@@ -231,12 +232,14 @@ func reportStats(g *globals, header string) error {
 	return fmt.Errorf("%d of %d objects are missing from the answer: %w", stats.Blocks-stats.OK, stats.Blocks, errPartial)
 }
 
-// do sends a request of the HTTP API, and turns an error answer into its message.
-func do(ctx context.Context, g *globals, client *http.Client, method, rawURL string, body io.Reader) (*http.Response, error) {
+// do sends a request of the HTTP API, and turns an error answer into its message. The header's
+// fields go with it.
+func do(ctx context.Context, g *globals, client *http.Client, method, rawURL string, header http.Header, body io.Reader) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, rawURL, body)
 	if err != nil {
 		return nil, usage(fmt.Errorf("--server: %w", err))
 	}
+	maps.Copy(req.Header, header)
 	g.identify(req.Header)
 	resp, err := client.Do(req)
 	if err != nil {

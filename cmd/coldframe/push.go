@@ -133,7 +133,11 @@ func (c *pushCmd) throughServer(g *globals) sendFunc {
 				params.Set("type_name", p.Name)
 			}
 			target := strings.TrimSuffix(c.Server, "/") + "/api/v1/push?" + params.Encode()
-			resp, err := do(ctx, g, http.DefaultClient, http.MethodPost, target, bytes.NewReader(p.Body))
+			header := http.Header{}
+			if !p.Time.IsZero() { // of a profile that says none itself
+				header.Set("Date", p.Time.UTC().Format(http.TimeFormat))
+			}
+			resp, err := do(ctx, g, http.DefaultClient, http.MethodPost, target, header, bytes.NewReader(p.Body))
 			if err != nil {
 				return i, err
 			}

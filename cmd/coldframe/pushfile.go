@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/coldframe/coldframe/agent/symbols"
 	"github.com/coldframe/coldframe/ingest/push/jfr"
@@ -67,7 +68,7 @@ func convert(name string, body []byte) (made []draft.Profile, whole bool, err er
 	case parca.IsFile(body):
 		return parca.DecodeFile(body)
 	default:
-		made = []draft.Profile{{Body: body}}
+		made = []draft.Profile{{Body: body, Time: writtenAt(name)}}
 	}
 	return made, true, err
 }
@@ -75,11 +76,17 @@ func convert(name string, body []byte) (made []draft.Profile, whole bool, err er
 // perfOptions are those of a recording that was made on this machine, as far as its
 // binaries are the same: perf checks their build IDs.
 func perfOptions(name string) perf.Options {
-	o := perf.Options{Open: openBinary, Kernel: localKernel}
-	if info, err := os.Stat(name); err == nil {
-		o.Ended = info.ModTime()
+	return perf.Options{Open: openBinary, Kernel: localKernel, Ended: writtenAt(name)}
+}
+
+// writtenAt is when a file was written, in whole seconds, as HTTP tells it: the time of what
+// the file holds, if that does not say one itself.
+func writtenAt(name string) time.Time {
+	info, err := os.Stat(name)
+	if err != nil {
+		return time.Time{}
 	}
-	return o
+	return info.ModTime().Truncate(time.Second)
 }
 
 // binary is a file that knows its size.

@@ -31,7 +31,7 @@ type ingestQuery struct {
 // serveIngest answers POST /ingest, which Pyroscope's SDKs call: a profile as pprof,
 // alone or in a form, as folded stacks in one of four ways, or as a JFR recording.
 func (rc *Receiver) serveIngest(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseIngestQuery(r.URL.Query(), time.Now())
+	q, err := parseIngestQuery(r.URL.Query(), sentAt(r))
 	if err != nil {
 		return err
 	}
@@ -50,11 +50,17 @@ func (rc *Receiver) serveIngest(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func parseIngestQuery(values url.Values, now time.Time) (q ingestQuery, err error) {
+// parseIngestQuery reads the query of a request that its client sent at a time, or did not say when.
+// Then a profile has no time either, unless the query says one.
+func parseIngestQuery(values url.Values, sent time.Time) (q ingestQuery, err error) {
 	if q.app, q.labels, err = parseAppName(values.Get("name")); err != nil {
 		return q, serve.Field("name", err)
 	}
-	q.from, q.until = now, now
+	now := sent
+	if now.IsZero() {
+		now = time.Now()
+	}
+	q.from, q.until = sent, now
 	for _, t := range []struct {
 		name string
 		time *time.Time
@@ -65,7 +71,7 @@ func parseIngestQuery(values url.Values, now time.Time) (q ingestQuery, err erro
 			}
 		}
 	}
-	if q.until.Before(q.from) { // as the last profile of a Go program that ends
+	if q.until.Before(q.from) || q.from.IsZero() { // before: as the last profile of a Go program that ends
 		q.until = q.from
 	}
 	q.rate = 100

@@ -13,6 +13,8 @@ import (
 	profilesv1 "go.opentelemetry.io/proto/otlp/profiles/v1development"
 	resourcev1 "go.opentelemetry.io/proto/otlp/resource/v1"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -63,6 +65,18 @@ func TestOTLPOverRPC(t *testing.T) {
 			checkOTLP(t, s, at)
 		})
 	}
+	t.Run("grpc-go", func(t *testing.T) {
+		s, at := newServer(t), noon()
+		conn, err := grpc.NewClient(s.Listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := collector.NewProfilesServiceClient(conn).Export(t.Context(), otlpRequest(at)); err != nil {
+			t.Fatal(err)
+		}
+		checkOTLP(t, s, at)
+	})
 }
 
 func TestOTLPOverHTTP(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/serve"
@@ -25,7 +26,7 @@ func (rc *Receiver) servePush(w http.ResponseWriter, r *http.Request) error {
 	if len(body) == 0 {
 		return serve.Field("body", fmt.Errorf("a pprof is expected, the body is empty: %w", profile.ErrInvalid))
 	}
-	if err := rc.store(r.Context(), []upload.Profile{{Name: name, Labels: labels, Body: body}}); err != nil {
+	if err := rc.store(r.Context(), []upload.Profile{{Name: name, Labels: labels, Body: body, Time: sentAt(r)}}); err != nil {
 		f := fault(err)
 		if f.Status == http.StatusBadRequest && f.Field == "" {
 			f.Field = "body"
@@ -36,6 +37,17 @@ func (rc *Receiver) servePush(w http.ResponseWriter, r *http.Request) error {
 		Profiles int `json:"profiles"`
 	}{1})
 	return nil
+}
+
+// sentAt is when the client says that it has sent the request, in the header Date; zero if it
+// does not. It is the time of a profile that has none of its own: the same request sent again
+// is then the same profile, whoever receives it.
+func sentAt(r *http.Request) time.Time {
+	at, err := http.ParseTime(r.Header.Get("Date"))
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // parseQuery splits a push's query into the profile's name and its labels.

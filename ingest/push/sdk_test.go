@@ -125,6 +125,33 @@ func TestPyroscopeNode(t *testing.T) {
 	}
 }
 
+// Curl pushes as docs/push.md shows: a pprof with its labels, and folded stacks.
+func TestCurl(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		skip(t, err)
+	}
+	s, dir := newServer(t), t.TempDir()
+	for _, c := range []struct{ file, body, query string }{
+		{"cpu.pb.gz", string(samplePprof(t, noon())), "/api/v1/push?service_name=shop&region=eu"},
+		{"out.folded", "main;work 3\nmain 1\n", "/ingest?name=folded%7Bregion%3Deu%7D&sampleRate=99&from=now-30s&until=now"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, c.file), []byte(c.body), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), curl, "--silent", "--show-error", "--fail-with-body", "--data-binary", "@"+c.file, s.URL+c.query)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", c.query, err, out)
+		}
+	}
+	all := s.stored(t, "default")
+	if len(all) != 2 || all[0].Labels.String()+all[0].folded() != `{region="eu", service_name="folded"}main 1 10101010`+"\nmain;work 3 30303030" ||
+		all[1].Labels.String()+all[1].folded() != `{region="eu", service_name="shop"}`+sampleFolded {
+		t.Errorf("stored %d:\n%s%s\n%s%s", len(all), all[0].Labels, all[0].folded(), all[1].Labels, all[1].folded())
+	}
+}
+
 // skip skips a test whose program is not there, but not where all must be.
 func skip(t *testing.T, err error) {
 	t.Helper()
