@@ -11,7 +11,7 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 COMMIT_TIME := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
 LDFLAGS     := -X main.version=$(VERSION) -X main.commitTime=$(COMMIT_TIME)
 # Packages whose tests run goroutines against each other; `make test` runs them under the race detector.
-RACE        := ./bucket ./upload ./catalog ./compactor ./query ./serve ./ingest/...
+RACE        := ./bucket ./upload ./catalog ./compactor ./query/... ./serve/... ./ingest/...
 FUZZTIME    ?= 60s
 BENCH       ?= .
 BENCHTIME   ?= 5x

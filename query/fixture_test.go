@@ -75,6 +75,9 @@ func newHouse() *house {
 
 func (h *house) querier(bkt bucket.Bucket, cfg Config) *Querier {
 	cfg.Now = func() time.Time { return h.now }
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 15 * time.Minute // under the race detector on a busy machine a query takes its time
+	}
 	return New(catalog.New(bkt, catalog.Config{}), bkt, cfg)
 }
 

@@ -136,7 +136,7 @@ func TestTenantLimits(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	q := h.querier(h.bkt, Config{Limits: TenantLimits{Range: 1000 * time.Hour, Bytes: 1 << 30, Queries: 2}, Timeout: time.Second})
+	q := h.querier(h.bkt, Config{Limits: TenantLimits{Range: 1000 * time.Hour, Bytes: 1 << 30, Queries: 2}})
 	var done []func()
 	for range 2 {
 		d, err := q.admit(t.Context(), "tree", profile.DefaultTenant)
@@ -145,7 +145,9 @@ func TestTenantLimits(t *testing.T) {
 		}
 		done = append(done, d)
 	}
-	if _, err := q.Tree(t.Context(), req); !errors.Is(err, context.DeadlineExceeded) {
+	impatient, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := q.Tree(impatient, req); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a third query: %v", err)
 	}
 	if d, err := q.admit(t.Context(), "tree", "other"); err != nil {

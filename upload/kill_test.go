@@ -125,7 +125,7 @@ func TestKilled(t *testing.T) {
 	spooled := inSpool(t, filepath.Join(dir, "spool"))
 
 	u := open(t, b, upload.Config{Agent: "last", SpoolDir: filepath.Join(dir, "spool")})
-	for deadline := time.Now().Add(20 * time.Second); u.Backlog().SpoolBlocks > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); u.Backlog().SpoolBlocks > 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	closeNow(t, u)

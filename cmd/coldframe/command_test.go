@@ -84,7 +84,7 @@ func (p *spawned) kill() {
 // ready waits until the process answers.
 func (p *spawned) ready(t testing.TB, url string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if status, _, err := fetch(t, url+"/-/ready"); err == nil && status == http.StatusOK {
 			return
 		}

@@ -186,7 +186,7 @@ func TestBucketAway(t *testing.T) {
 		t.Fatalf("%d profiles are stored while the bucket is away", n)
 	}
 	b.away.Store(false)
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if status, answer, _ := s.post(t, "/api/v1/push?job=a", "", body); status == http.StatusOK {
 			break
 		} else if time.Now().After(deadline) {

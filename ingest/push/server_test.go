@@ -35,7 +35,7 @@ func serveOn(t testing.TB, bkt bucket.Bucket, cfg push.Config, up upload.Config)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 		defer cancel()
 		_ = u.Close(ctx)
 	})

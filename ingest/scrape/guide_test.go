@@ -73,7 +73,7 @@ func TestGuide(t *testing.T) {
 			select {
 			case p := <-sink.got:
 				got[p.Name] = typesAndCheck(t, p)
-			case <-time.After(30 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("%s: only %v arrived", file, got)
 			}
 		}

@@ -98,7 +98,7 @@ func TestScrapeGoProgram(t *testing.T) {
 		select {
 		case p := <-sink.got:
 			seen[p.Name] = p
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("only %d profiles arrived; targets: %v", len(seen), s.Targets())
 		}
 	}
