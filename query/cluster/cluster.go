@@ -63,6 +63,8 @@ type Config struct {
 	HedgeAfter time.Duration
 
 	Observer Observer
+
+	joinEvery time.Duration // 30 s, but in tests
 }
 
 // Observer is told of what happens. Its funcs may be nil and should return at once.
@@ -115,7 +117,7 @@ type Cluster struct {
 
 const (
 	defaultBind = "0.0.0.0:7946"
-	joinEvery   = 30 * time.Second
+	rejoinAfter = 30 * time.Second
 	leaveWithin = 2 * time.Second
 	// avoidFor is how long a member that failed is not asked. Gossip needs 5 to 25 s to
 	// notice that it is gone.
@@ -128,6 +130,7 @@ func Start(config Config) (*Cluster, error) {
 	config.Bind = cmp.Or(config.Bind, defaultBind)
 	config.Weight = cmp.Or(config.Weight, 1)
 	config.HedgeAfter = cmp.Or(config.HedgeAfter, 250*time.Millisecond)
+	config.joinEvery = cmp.Or(config.joinEvery, rejoinAfter)
 	c := &Cluster{config: config, client: config.Client, avoid: map[string]time.Time{}, started: make(chan struct{}), leave: leaveWithin}
 	defer close(c.started)
 	if c.client == nil {
@@ -209,7 +212,7 @@ func (s said) Write(line []byte) (int, error) {
 // leave, so that nobody waits for this member. Failing to join is no error: others may
 // join this one.
 func (c *Cluster) Run(ctx context.Context) error {
-	tick := time.NewTicker(joinEvery)
+	tick := time.NewTicker(c.config.joinEvery)
 	defer tick.Stop()
 	for {
 		c.join()

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,11 +52,12 @@ func startMember(t *testing.T, config Config) *member {
 	t.Helper()
 	var handler atomic.Pointer[http.Handler]
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*handler.Load()).ServeHTTP(w, r) }))
-	config.Bind = "127.0.0.1:0"
+	config.Bind = cmp.Or(config.Bind, "127.0.0.1:0")
 	if config.URL == "" {
 		config.URL = server.URL
 	}
-	config.Observer.Said = func(line string) { t.Logf("%s: %s", config.Name, strings.TrimSpace(line)) }
+	log := &memberLog{t: t, name: config.Name}
+	config.Observer.Said = log.say
 	c, err := Start(config)
 	if err != nil {
 		t.Fatal(err)
@@ -72,8 +75,36 @@ func startMember(t *testing.T, config Config) *member {
 		}
 	}()
 	m.stop = func() { cancel(); <-ended }
-	t.Cleanup(func() { c.leave = time.Millisecond; m.stop(); server.CloseClientConnections(); server.Close() })
+	t.Cleanup(func() {
+		c.leave = time.Millisecond
+		m.stop()
+		server.CloseClientConnections()
+		server.Close()
+		log.end()
+	})
 	return m
+}
+
+// memberLog keeps memberlist from logging when the test has ended: its probes outlive it.
+type memberLog struct {
+	t     *testing.T
+	name  string
+	mu    sync.Mutex
+	ended bool
+}
+
+func (l *memberLog) say(line string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.t.Logf("%s: %s", l.name, strings.TrimSpace(line))
+	}
+}
+
+func (l *memberLog) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
 }
 
 // three members that know each other.
@@ -95,7 +126,7 @@ func three(t *testing.T, config Config) []*member {
 
 func (m *member) waitFor(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); len(m.Members()) != n; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(m.Members()) != n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s knows %d members, want %d: %+v", m.name, len(m.Members()), n, m.Members())
 		}
