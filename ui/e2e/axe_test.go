@@ -12,6 +12,7 @@ import (
 var views = []struct{ name, query, ready string }{
 	{"explore", "?by=zone&fn=runtime.mallocgc", `document.querySelector('p.chosen') && coldframe.flame?.boxes > 20`},
 	{"sandwich", "?sandwich=runtime.mallocgc&filter=function*%3Druntime", `document.querySelectorAll('.sandwich canvas').length === 2`},
+	{"chart", "?show=time&query=service_name%3D%22prometheus%22", `coldframe.flame?.label === 'Flame chart' && document.querySelector('.steps-several')`},
 	{"compare", "?view=compare&from=now-30m", `document.querySelector('.summary') && coldframe.flame?.boxes > 20`},
 	{"sides", "?view=compare&from=now-30m&how=sides", `document.querySelectorAll('.two canvas').length === 2`},
 	{"labels", "?view=labels", `document.querySelectorAll('.list tbody tr').length > 5`},

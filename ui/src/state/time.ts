@@ -9,6 +9,11 @@ export interface Range {
 
 const SPAN: Record<string, number> = { s: 1e3, m: 6e4, h: 36e5, d: 864e5, w: 6048e5 };
 
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400]; // seconds
+
+/** A step that people think in, of which a range has 120 at most, in milliseconds. */
+export const stepOf = ({ from, to }: Range): number => 1000 * (STEPS.find((s) => to - from <= 120_000 * s) ?? 7 * 86400 * Math.ceil((to - from) / (120_000 * 7 * 86400)));
+
 /** What the menu offers. */
 export const PRESETS: [string, string][] = [
   ['now-5m', 'Last 5 minutes'],

@@ -11,7 +11,9 @@ import { Selector } from '../selector/selector';
 import { withMatcher, type Place } from '../selector/grammar';
 import { useAnswer, type Answer } from '../state/answer';
 import { go } from '../state/url';
+import { isTimed } from '../tree/steps';
 import { ExportMenu } from './export';
+import { OverTime } from './overtime';
 import { keyOf, questionsOf, rangeOf, type Page } from './page';
 import { Stacks, Toolbar, useShaped } from './stacks';
 import { firstType, isLevel, shortType, unitOf } from './types';
@@ -86,7 +88,7 @@ export function Explore({ page }: { page: Page }) {
             </Result>
           </section>
           <section class="where" aria-label="Where it goes">
-            <Toolbar page={page} tree={folded} groupLabels={names.value?.names ?? []}>
+            <Toolbar page={page} tree={folded} timed groupLabels={names.value?.names ?? []}>
               <ExportMenu page={page} selection={selection} more={filters} tree={shaped} unit={unit} type={type} />
             </Toolbar>
             <Result answer={graph} what="the flame graph">
@@ -94,11 +96,13 @@ export function Explore({ page }: { page: Page }) {
                 g.total === 0 && g.tree.size <= 1 ? (
                   <NothingSelected page={page} filtered={g.filtered} unit={unit} range={range} />
                 ) : (
-                  folded && shaped && <Stacks page={page} folded={folded} shaped={shaped} unit={unit || g.unit} />
+                  folded && shaped && isTimed(folded) ? (
+                    <OverTime page={page} tree={folded} selection={{ ...selection, from: Date.parse(g.from), to: Date.parse(g.to) }} unit={unit || g.unit} names={names.value?.names ?? []} />
+                  ) : folded && shaped && <Stacks page={page} folded={folded} shaped={shaped} unit={unit || g.unit} />
                 )
               }
             </Result>
-            {level && graph.value && graph.value.stats.profiles > 1 && !pinned && <p class="hint">Levels of {plural(graph.value.stats.profiles, 'profile')} are added up here. Click into the chart to see one moment.</p>}
+            {level && graph.value && !isTimed(graph.value.tree) && graph.value.stats.profiles > 1 && !pinned && <p class="hint">Levels of {plural(graph.value.stats.profiles, 'profile')} are added up here. Click into the chart to see one moment.</p>}
             {graph.value && <Price stats={api.sum([graph.value.stats, ...(series.value ? [series.value.stats] : [])])} cut={graph.value.cut} nodes={graph.value.tree.size} />}
           </section>
         </>

@@ -2,7 +2,7 @@ import type { Params, Selection } from '../api/address';
 import { canonical } from '../selector/grammar';
 import { fromURL, toAPI } from '../state/filters';
 import type { State } from '../state/read';
-import { when, type Range } from '../state/time';
+import { stepOf, when, type Range } from '../state/time';
 import { isLevel } from './types';
 
 /** What every view gets of the page around it. */
@@ -46,13 +46,13 @@ export interface Questions {
 export function questionsOf(state: State, range: Range, type: string): Questions {
   const chart = selectionOf(state.query ?? '', type, range);
   const pinned: [number, number] | null = state.a && state.b ? [Number(state.a), Number(state.b)] : null;
-  const filters = toAPI(fromURL(state));
+  const filters = toAPI(fromURL(state)), graph = pinned ? { ...chart, from: pinned[0], to: pinned[1] } : chart;
+  const stepMs = state.show === 'time' ? stepOf(graph) : 0, aggregate = isLevel(type) ? 'last' : undefined;
   return {
-    range, chart, pinned, filters,
+    range, chart, pinned, filters, graph,
     known: type !== '' || (chart.type === '' && chart.query[0] !== '{'),
-    graph: pinned ? { ...chart, from: pinned[0], to: pinned[1] } : chart,
-    chartMore: { by: state.by, aggregate: isLevel(type) ? 'last' : undefined },
-    graphMore: { ...filters, group_by: state.group },
+    chartMore: { by: state.by, aggregate },
+    graphMore: stepMs ? { ...filters, step: stepMs / 1000, aggregate } : { ...filters, group_by: state.group },
   };
 }
 

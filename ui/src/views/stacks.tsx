@@ -12,6 +12,7 @@ import { go } from '../state/url';
 import { search } from '../tree/find';
 import { colorKey, shortName, type ColorBy } from '../tree/names';
 import { collapsed, inverted, sandwich } from '../tree/reshape';
+import { isTimed } from '../tree/steps';
 import { functions, selfBy } from '../tree/top';
 import { follow, framesNamed, Kind, pathOf, type Tree } from '../tree/tree';
 import { FilterBar } from './filterbar';
@@ -21,7 +22,7 @@ import type { Page } from './page';
 export function useShaped(tree: Tree | null, page: Page): { folded: Tree | null; shaped: Tree | null } {
   const { fold, inv } = page.state;
   const folded = useMemo(() => tree && (fold ? collapsed(tree) : tree), [tree, fold]);
-  const shaped = useMemo(() => folded && (inv ? inverted(folded) : folded), [folded, inv]);
+  const shaped = useMemo(() => folded && (inv && !isTimed(folded) ? inverted(folded) : folded), [folded, inv]);
   return { folded, shaped };
 }
 
@@ -32,13 +33,14 @@ const COLORS: [ColorBy, string][] = [['package', 'Package'], ['function', 'Funct
 interface ToolbarProps {
   page: Page;
   tree: Tree | null; // that is searched
+  timed?: boolean; // it can be shown over time
   groupLabels?: string[]; // by which the graph can be grouped; none hides the choice
   compared?: boolean;
   children?: ComponentChildren; // more, at the right end
 }
 
 /** What is searched, how it is turned and coloured. */
-export function Toolbar({ page, tree, groupLabels, compared, children }: ToolbarProps) {
+export function Toolbar({ page, tree, timed, groupLabels, compared, children }: ToolbarProps) {
   const { state } = page, pattern = state.q ?? '';
   const found = useMemo(() => tree && search(tree, pattern), [tree, pattern]);
   const toggle = (key: string, name: string, title: string, shortcut: string) => (
@@ -54,10 +56,10 @@ export function Toolbar({ page, tree, groupLabels, compared, children }: Toolbar
           {found && tree && `${share(found.sum, tree.total[0]!)} matched`}
         </output>
       </div>
-      <Switch label="Show" value={state.show || 'both'} options={[['table', 'Table'], ['both', 'Both'], ['graph', 'Graph']]} onChange={(v) => go({ show: v === 'both' ? undefined : v })} />
+      <Switch label="Show" value={state.show || 'both'} options={[['table', 'Table'], ['both', 'Both'], ['graph', 'Graph'], ...(timed ? [['time', 'Flame chart'] as [string, string]] : [])]} onChange={(v) => go({ show: v === 'both' ? undefined : v, ...((v === 'time') !== (state.show === 'time') && { zoom: undefined, sandwich: undefined }) })} />
       <span class="buttons" role="group" aria-label="Shape">
-        {toggle('flip', 'Flame', 'Callers at the bottom, as a flame, instead of at the top, as icicles', 'F')}
-        {toggle('inv', 'Invert', 'From the functions that spend it up to their callers', 'I')}
+        {state.show !== 'time' && toggle('flip', 'Flame', 'Callers at the bottom, as a flame, instead of at the top, as icicles', 'F')}
+        {state.show !== 'time' && toggle('inv', 'Invert', 'From the functions that spend it up to their callers', 'I')}
         {toggle('fold', 'Fold', 'Functions that call themselves as one frame', 'C')}
       </span>
       {!compared && (
@@ -67,7 +69,7 @@ export function Toolbar({ page, tree, groupLabels, compared, children }: Toolbar
           items={COLORS.map(([by, name]) => ({ name, checked: colorByOf(page) === by, do: () => go({ color: by === 'package' ? undefined : by }) }))}
         />
       )}
-      {groupLabels && (
+      {groupLabels && state.show !== 'time' && (
         <MenuButton
           label={<>Group: {state.group || 'none'} <span aria-hidden="true">▾</span></>}
           title="First rows of the graph: values of a label"
@@ -164,14 +166,14 @@ function useSettled(): boolean {
 }
 
 /** What can be done with a frame. */
-function actions(page: Page, t: Tree, node: number, zoom: (() => void) | null, open: (name: string) => void): Item[] {
+export function actions(page: Page, t: Tree, node: number, zoom: (() => void) | null, open: (name: string) => void): Item[] {
   const f = t.frame[node]!, name = t.frames.name[f]!, binary = t.frames.binary[f]!;
   const add = (filter: Filter) => () => go({ ...toURL([...fromURL(page.state), filter]), zoom: undefined });
   if (t.frames.kind[f] === Kind.Label) return zoom ? [{ name: 'Zoom', do: zoom }] : [];
   return [
     ...(zoom ? [{ name: 'Zoom', hint: 'Enter', do: zoom }] : []),
     { name: 'Callers and callees', hint: 'S', do: () => open(name) },
-    { name: 'Show in the table', do: () => go({ fn: name, show: page.state.show === 'graph' ? undefined : page.state.show }) },
+    { name: 'Show in the table', do: () => go({ fn: name, show: page.state.show === 'graph' || page.state.show === 'time' ? undefined : page.state.show }) },
     { name: 'Keep only stacks with it', do: add(filterOf('keep', 'function', '=', name)) },
     { name: 'Drop stacks with it', do: add(filterOf('drop', 'function', '=', name)) },
     { name: 'Hide its frames', do: add(filterOf('hide', 'function', '=', name)) },
@@ -208,7 +210,7 @@ function Chosen({ page, tree, name, unit, onOpen }: { page: Page; tree: Tree; na
 }
 
 /** The largest keys of the colours with what is spent in them. */
-function Legend({ tree, by, dark }: { tree: Tree; by: ColorBy; dark: boolean }) {
+export function Legend({ tree, by, dark }: { tree: Tree; by: ColorBy; dark: boolean }) {
   const keys = useMemo(() => selfBy(tree, (f) => colorKey(tree.frames, by, f)), [tree, by]);
   const whole = tree.total[0]!;
   return (

@@ -12,7 +12,7 @@ export function firstType(types: ProfileType[]): string {
 /** The unit of values of a type, from its name. */
 export const unitOf = (type: string): string => type.split(':')[2] ?? '';
 
-/** Values of a type that is no delta are levels, as memory in use: they do not add up over time. */
-export const isLevel = (type: string): boolean => type !== '' && !type.endsWith(':delta');
+/** Values of a type that is no delta are levels, as memory in use: they do not add up over time. A type's short form does not say. */
+export const isLevel = (type: string): boolean => type.includes(':') && !type.endsWith(':delta');
 
 export const shortType = (type: string): string => type.split(':').slice(0, 2).join('/');
