@@ -14,8 +14,8 @@ import (
 	"github.com/coldframe/coldframe/serve"
 )
 
-// Handler answers GET /api/v1/{pprof,flamegraph,top,series,types,labels,blocks} and
-// /api/v1/label/NAME/values as api/openapi.yaml describes, and any other path below
+// Handler answers GET /api/v1/{pprof,flamegraph,top,series,types,labels,blocks},
+// /api/v1/label/NAME/values and /api/v1/debuginfo/missing as api/openapi.yaml describes, and any other path below
 // /api/v1/ with a JSON 404. A more specific pattern beside it, as POST /api/v1/push,
 // wins.
 func (q *Querier) Handler() http.Handler {
@@ -29,6 +29,7 @@ func (q *Querier) Handler() http.Handler {
 		"GET /api/v1/labels":              q.explainable(q.serveLabels),
 		"GET /api/v1/label/{name}/values": q.explainable(q.serveLabelValues),
 		"GET /api/v1/blocks":              q.serveBlocks,
+		"GET /api/v1/debuginfo/missing":   q.explainable(q.serveUnnamed),
 		"/api/v1/":                        serveUnknown,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -62,6 +62,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{"/api/v1/labels", "/api/v1/labels?query={pod=\"none\"}"},
 		{"/api/v1/label/{name}/values", "/api/v1/label/pod/values?"},
 		{"/api/v1/label/{name}/values", "/api/v1/label/none/values?"},
+		{"/api/v1/debuginfo/missing", "/api/v1/debuginfo/missing?type=process_cpu/cpu"},
+		{"/api/v1/debuginfo/missing", "/api/v1/debuginfo/missing?query={pod=\"none\"}"},
 	} {
 		path := strings.NewReplacer("{", "%7B", "}", "%7D", `"`, "%22", "?&", "?").Replace(c.path + during)
 		w := h.get(t, path)
@@ -160,7 +162,7 @@ func TestPrices(t *testing.T) {
 func TestWrongInput(t *testing.T) {
 	h, _, _ := furnished(t)
 	s := loadSpec(t)
-	routes := []string{"pprof", "flamegraph", "top", "series", "types", "labels", "label/pod/values"}
+	routes := []string{"pprof", "flamegraph", "top", "series", "types", "labels", "label/pod/values", "debuginfo/missing"}
 	for _, c := range []struct {
 		routes []string
 		params string
@@ -208,6 +210,8 @@ func TestWrongInput(t *testing.T) {
 		{[]string{"flamegraph", "top"}, "base_to=never", 400, "invalid", "base_to"},
 		{[]string{"flamegraph", "top"}, "diff=some", 400, "invalid", "diff"},
 		{[]string{"flamegraph", "top"}, "base_query=%7B__name__%3D%22process_cpu/samples%22%7D&type=process_cpu/cpu" + during, 400, "invalid", "base_query"},
+		{[]string{"debuginfo/missing"}, "limit=0", 400, "invalid", "limit"},
+		{[]string{"debuginfo/missing"}, "filter=line=3", 400, "invalid", "filter"},
 		{[]string{"top"}, "limit=-1", 400, "invalid", "limit"},
 		{[]string{"top"}, "order=name", 400, "invalid", "order"},
 		{[]string{"flamegraph"}, "step=1m&aggregate=difference", 400, "invalid", "step"},
