@@ -249,6 +249,12 @@ func (b *tab) visit(query string) {
 // until waits for a condition of JavaScript.
 func (b *tab) until(condition string) {
 	b.t.Helper()
+	b.within(patience, condition)
+}
+
+// within waits so long for a condition of JavaScript.
+func (b *tab) within(patience time.Duration, condition string) {
+	b.t.Helper()
 	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("!!("+condition+")", cdp.WithPollingTimeout(patience))); err != nil {
 		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.200s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -150,6 +151,7 @@ func TestShare(t *testing.T) {
 	b.graph()
 	// Headless browsers have no clipboard that can be read: what is written is caught.
 	b.do("catch", cdp.Evaluate[none](`{navigator.clipboard.writeText = text => (window.copied = text, Promise.resolve())}`))
+	copied := map[string]string{}
 	for item, want := range map[string]string{
 		"Copy a link":            "from=1",
 		"Copy the go tool pprof": "go tool pprof -http :8081 'http",
@@ -159,7 +161,11 @@ func TestShare(t *testing.T) {
 		b.button("Share and download")
 		b.item(item)
 		b.until(`window.copied?.includes(` + quote(want) + `)`)
+		copied[item] = value[string](b, `window.copied`)
 	}
+	checkCommands(t, copied["Copy the coldframe get"], copied["Copy the go tool pprof"], func(out string) bool {
+		return strings.Contains(out, "runtime.") && !strings.Contains(out, "nothing")
+	})
 	for _, c := range []struct {
 		item, suffix string
 		check        func([]byte) bool
@@ -189,6 +195,62 @@ func TestShare(t *testing.T) {
 		}
 	}
 	b.key(kb.Escape)
+}
+
+// checkCommands runs what was copied as a shell does; what comes must pass.
+func checkCommands(t *testing.T, get, pprof string, pass func(out string) bool) {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{
+		strings.Replace(get, "coldframe get", path+" get", 1),
+		strings.Replace(pprof, "-http :8081", "-top -symbolize=none", 1),
+	} {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+		cmd.Env = append(os.Environ(), "PPROF_TMPDIR="+t.TempDir())
+		out, err := cmd.Output()
+		if err != nil || !pass(string(out)) {
+			t.Errorf("%s: %v\n%.2000s", command, err, out)
+		}
+	}
+}
+
+// Commands ask for what is on the screen: the filters of stacks and frames, the group, the
+// function that is looked at, the other side of a comparison.
+func TestCommandsCarryTheView(t *testing.T) {
+	b := open(t, shared(t).url)
+	copied := func(item string) string {
+		t.Helper()
+		b.graph()
+		b.do("catch", cdp.Evaluate[none](`{window.copied = ''; navigator.clipboard.writeText = text => (window.copied = text, Promise.resolve())}`))
+		b.button("Share and download")
+		b.item(item)
+		b.until(`window.copied`)
+		return value[string](b, `window.copied`)
+	}
+	b.visit("?query=service_name%3D%22prometheus%22&filter=function%3D" + url.QueryEscape(serveConn) + "&hide=binary!%3Dnone%0Afunction!%3Dmain.main&group=pod")
+	get, pprof := copied("Copy the coldframe get"), copied("Copy the go tool pprof")
+	for _, want := range []string{"--filter 'function=" + serveConn + "'", "--frame-filter 'function!=main.main'", "--group-by pod", "--format tree"} {
+		if !strings.Contains(get, want) {
+			t.Errorf("%s lacks %s", get, want)
+		}
+	}
+	checkCommands(t, get, pprof, func(out string) bool { return strings.Contains(out, serveConn) && !strings.Contains(out, "main.main") })
+
+	b.visit("?query=service_name%3D%22prometheus%22&sandwich=" + url.QueryEscape(serveConn) + "&inv=1")
+	b.until(`document.querySelectorAll('.sandwich canvas').length === 2`)
+	if get := copied("Copy the coldframe get"); !strings.Contains(get, "--sandwich '"+serveConn+"' --invert") {
+		t.Errorf("%s lacks the function", get)
+	}
+
+	b.visit("?view=compare&from=now-30m&query=service_name%3D%22prometheus%22&bquery=service_name%3D%22compile%22")
+	get, pprof = copied("Copy the coldframe get"), copied("Copy the go tool pprof")
+	if !strings.Contains(get, "--diff-from") || !strings.HasSuffix(get, `'{service_name="prometheus"}' '{service_name="compile"}'`) || !strings.Contains(pprof, "-normalize -diff_base") {
+		t.Errorf("%s and %s lack the other side", get, pprof)
+	}
+	checkCommands(t, get, pprof, func(out string) bool { return strings.Contains(out, "prometheus/") })
 }
 
 // arrived waits for a download.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	cdp "github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -66,12 +67,19 @@ func TestLabels(t *testing.T) {
 func TestOperate(t *testing.T) {
 	b := open(t, shared(t).url)
 	b.expect("404") // an API that this server does not have
-	b.visit("?view=operate")
+	b.visit("?view=operate&refresh=5s")
 	b.until(`document.querySelector('#blocks dd')`)
-	b.until(`document.querySelector('#blocks .levels tbody tr')`)
+	b.within(4*time.Minute, `document.querySelector('#blocks .levels tbody tr')`) // a minute's uploads are merged when it is over
 	for _, part := range []string{"targets", "agents", "cluster", "missing"} {
 		b.until(fmt.Sprintf(`document.querySelector('#%s .none, #%[1]s tbody tr')`, part))
 	}
+	// The recordings have frames without names: how much, and where, and from there to their stacks.
+	b.until(`/runs through code whose functions have no names/.test(document.querySelector('#missing')?.innerText)`)
+	b.press(`document.querySelector('#missing td a')`)
+	b.until(`/^binary=/.test(new URLSearchParams(location.search).get('filter')) && document.querySelector('main.explore')`)
+	b.graph()
+	b.do("back", cdp.NavigateBack())
+	b.until(`document.querySelector('.facts')`)
 	if facts := value[string](b, `document.querySelector('.facts').innerText`); facts == "" {
 		t.Error("the blocks have no facts")
 	}

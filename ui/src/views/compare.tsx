@@ -51,7 +51,7 @@ export function Compare({ page }: { page: Page }) {
         <Toolbar page={page} tree={folded} compared>
           <Switch label="Way of comparing" value={state.how || 'difference'} options={[['difference', 'Difference'], ['sides', 'Side by side']]} onChange={(v) => go({ how: v === 'difference' ? undefined : v })} />
           <Switch label="Measure" value={relative ? 'relative' : 'absolute'} options={[['relative', 'Relative'], ['absolute', 'Absolute']]} onChange={(v) => go({ abs: v === 'absolute' ? '1' : undefined })} />
-          <ExportMenu page={page} selection={right} more={filters} tree={drawn} unit={unit} type={type} />
+          <ExportMenu page={page} asked={{ selection: right, filters, base: left, absolute: !relative, sandwich: state.sandwich, invert: !!state.inv }} tree={drawn} unit={unit} type={type} />
         </Toolbar>
         <Result answer={answer} what="the comparison">
           {(g) =>

@@ -89,7 +89,7 @@ export function Explore({ page }: { page: Page }) {
           </section>
           <section class="where" aria-label="Where it goes">
             <Toolbar page={page} tree={folded} timed groupLabels={names.value?.names ?? []}>
-              <ExportMenu page={page} selection={selection} more={filters} tree={shaped} unit={unit} type={type} />
+              <ExportMenu page={page} asked={{ selection, filters, group: state.group, sandwich: state.sandwich, invert: !!state.inv, last: graphMore.aggregate === 'last' }} tree={shaped} unit={unit} type={type} />
             </Toolbar>
             <Result answer={graph} what="the flame graph">
               {(g) =>

@@ -1,8 +1,8 @@
-import { coldframeGet, goToolPprof, pprofURL } from '../download/commands';
+import { coldframeGet, goToolPprof, pprofURL, type Asked } from '../download/commands';
 import { png, svg, type Picture } from '../download/picture';
 import { copy, follow as download, save } from '../download/save';
 import { speedscope } from '../download/speedscope';
-import { address, paramsOf, type Params, type Selection } from '../api/address';
+import { address, paramsOf, type Selection } from '../api/address';
 import { value } from '../format';
 import { MenuButton, type Item } from '../parts/menu';
 import { search } from '../tree/find';
@@ -14,15 +14,15 @@ import { shortType } from './types';
 
 interface ExportProps {
   page: Page;
-  selection: Selection;
-  more: Params; // filters
+  asked: Asked;
   tree: Tree | null;
   unit: string;
   type: string;
 }
 
 /** A link, files and commands for what is on the screen. */
-export function ExportMenu({ page, selection, more, tree, unit, type }: ExportProps) {
+export function ExportMenu({ page, asked, tree, unit, type }: ExportProps) {
+  const { selection, filters, group } = asked;
   const stem = `${shortType(type).replace('/', '-') || 'profile'}-${new Date(selection.to).toISOString().slice(0, 19).replace(/[-:]/g, '')}`;
   const copied = (what: string, text: string) => () => void copy(text).then(() => page.say(what + ' copied'));
   const picture = (t: Tree): Picture => ({
@@ -32,10 +32,10 @@ export function ExportMenu({ page, selection, more, tree, unit, type }: ExportPr
   });
   const items: Item[] = [
     { name: 'Copy a link to this view', do: copied('Link', fixedLink(page, selection)) },
-    { name: 'Copy the go tool pprof command', do: copied('Command', goToolPprof(selection, more)) },
-    { name: 'Copy the coldframe get command', do: copied('Command', coldframeGet(selection)) },
-    { name: 'Download pprof', hint: '.pb.gz', do: () => download(stem + '.pb.gz', pprofURL(selection, more)) },
-    { name: 'Download folded stacks', hint: '.txt', do: () => download(stem + '.folded.txt', address('flamegraph', { ...paramsOf(selection), ...more, format: 'folded' })) },
+    { name: 'Copy the go tool pprof command', do: copied('Command', goToolPprof(asked)) },
+    { name: 'Copy the coldframe get command', do: copied('Command', coldframeGet(asked)) },
+    { name: 'Download pprof', hint: '.pb.gz', do: () => download(stem + '.pb.gz', pprofURL(selection, filters)) },
+    { name: 'Download folded stacks', hint: '.txt', do: () => download(stem + '.folded.txt', address('flamegraph', { ...paramsOf(selection), ...filters, group_by: group, format: 'folded' })) },
   ];
   if (tree) {
     items.push(
