@@ -226,8 +226,12 @@ func (k *checking) block(ctx context.Context, m block.Meta) error {
 		}
 	}
 	if m.R4 != nil {
-		if _, err := k.verify(ctx, m, m.RollupKey(k.shard.tenant, k.shard.Shard), m.R4.Size, arrowblock.Tail{Bytes: m.R4.Tail, CRC: m.R4.CRC}); err != nil {
+		rollups, err := k.verify(ctx, m, m.RollupKey(k.shard.tenant, k.shard.Shard), m.R4.Size, arrowblock.Tail{Bytes: m.R4.Tail, CRC: m.R4.CRC})
+		if err != nil {
 			return err
+		}
+		if m.Expired {
+			opened, key = rollups, m.RollupKey(k.shard.tenant, k.shard.Shard)
 		}
 	}
 	k.mu.Lock()
@@ -326,6 +330,7 @@ func (k *checking) pprofBlocks(ctx context.Context, h catalog.Head) error {
 		switch {
 		case merged[l0.ID]:
 		case k.blind: // it may be in a block that is gone or damaged
+		case block.DayOf(l0.MaxTime()) < k.kept: // it may be in one that has expired
 		case catalog.MinuteOf(l0.Minute) > sweepFrom:
 			k.find(Straggler, l0.String(), "")
 		default:

@@ -24,6 +24,7 @@ type Rebuilt struct {
 	Tenant     profile.Tenant
 	Shard      block.Shard
 	Live       int      // blocks that it names
+	Outlived   int      // of these, those of which only the rollups are there
 	Superseded int      // blocks of which all sources are in others
 	Torn       []string // keys of blocks of which some sources are in others: what else they have is lost, unless the pprof blocks are there
 	Unread     []string // keys of blocks that are damaged
@@ -32,7 +33,8 @@ type Rebuilt struct {
 
 // RebuildHeads writes a HEAD for every shard that has blocks and no HEAD, or a broken
 // one, out of what the blocks say of their sources. It must not run while others
-// compact the same shards. Rollups of days whose profiles have expired are not found again.
+// compact the same shards. Rollups whose block is gone stand for it, as those of a day do whose
+// profiles have expired.
 func (c *Compactor) RebuildHeads(ctx context.Context, told func(Rebuilt)) error {
 	shards, err := c.blockShards(ctx)
 	if err != nil {
@@ -59,10 +61,10 @@ func (c *Compactor) RebuildHeads(ctx context.Context, told func(Rebuilt)) error 
 
 var blockClasses = [...]block.Class{block.ClassB1, block.ClassB2, block.ClassB3, block.ClassB4}
 
-// blockShards lists the shards that have Arrow blocks.
+// blockShards lists the shards that have Arrow blocks, or rollups that have outlived them.
 func (c *Compactor) blockShards(ctx context.Context) ([]shard, error) {
 	found := map[shard]bool{}
-	for _, class := range blockClasses {
+	for _, class := range append(blockClasses[:], block.ClassR4) {
 		for folder, err := range c.bkt.ListFolders(ctx, class.Prefix()) {
 			if err != nil {
 				return nil, err
@@ -92,8 +94,17 @@ func (c *Compactor) rebuild(ctx context.Context, s shard) (Rebuilt, error) {
 	}
 	live, torn := cover(candidates)
 	r.Live, r.Superseded = len(live), len(candidates)-len(live)-len(torn)
+	for _, l := range live {
+		if l.Expired {
+			r.Outlived++
+		}
+	}
 	for _, t := range torn {
-		r.Torn = append(r.Torn, t.Key(s.tenant, s.Shard))
+		key := t.Key(s.tenant, s.Shard)
+		if t.Expired {
+			key = t.RollupKey(s.tenant, s.Shard)
+		}
+		r.Torn = append(r.Torn, key)
 	}
 	h, stragglers, err := c.minutes(ctx, s, live)
 	if err != nil {
@@ -110,11 +121,12 @@ type candidate struct {
 }
 
 // cover chooses blocks of which no two share a source: merged ones before those that
-// they were merged of. torn are those that share only some of theirs with others,
-// outputs of commits that lost their race.
+// they were merged of, and rollups whose block is gone last. torn are those that share only
+// some of theirs with others, outputs of commits that lost their race.
 func cover(candidates []candidate) (live, torn []candidate) {
+	rank := map[bool]int{true: 1} // of what has expired
 	slices.SortFunc(candidates, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.Level, a.Level), cmp.Compare(len(b.sources), len(a.sources)), a.ID.Compare(b.ID))
+		return cmp.Or(cmp.Compare(rank[a.Expired], rank[b.Expired]), cmp.Compare(b.Level, a.Level), cmp.Compare(len(b.sources), len(a.sources)), a.ID.Compare(b.ID))
 	})
 	covered := map[sourceDay]bool{}
 	for _, c := range candidates {
@@ -169,12 +181,12 @@ func (c *Compactor) candidates(ctx context.Context, s shard, r *Rebuilt) ([]cand
 			})
 		}
 	}
-	err := g.Wait()
-	slices.Sort(r.Unread)
-	if err != nil {
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return found, c.findRollups(ctx, s, found)
+	alone, err := c.findRollups(ctx, s, found, r)
+	slices.Sort(r.Unread)
+	return append(found, alone...), err
 }
 
 // birth is the day and the millisecond, in their IDs, in which a block and its rollups were
@@ -184,41 +196,39 @@ type birth struct {
 	ms  uint64
 }
 
-// findRollups finds the rollups of blocks of level 4 again, where it is clear which they are.
-func (c *Compactor) findRollups(ctx context.Context, s shard, found []candidate) error {
-	rollups := map[birth][]bucket.Object{}
+// findRollups finds the rollups of blocks of level 4 again, by when they were made and of what,
+// and returns the others: of blocks whose profiles have expired, or that were merged away.
+func (c *Compactor) findRollups(ctx context.Context, s shard, found []candidate, r *Rebuilt) (alone []candidate, err error) {
+	rollups := map[birth][]candidate{}
 	for o, err := range c.bkt.List(ctx, block.ClassR4.ShardPrefix(s.tenant, s.Shard)) {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if key, err := block.ParseArrowKey(o.Key); err == nil {
-			at := birth{key.Day, key.ID.Time()}
-			rollups[at] = append(rollups[at], o)
-		}
-	}
-	born := map[birth]int{}
-	for _, f := range found {
-		born[birth{f.Day, f.ID.Time()}]++
-	}
-	for i, f := range found {
-		at := birth{f.Day, f.ID.Time()}
-		if f.Level != block.L4 || born[at] > 1 || len(rollups[at]) != 1 {
-			continue
-		}
-		o := rollups[at][0]
 		key, err := block.ParseArrowKey(o.Key)
 		if err != nil {
-			return err
+			continue
 		}
-		_, tail, err := c.openUnknown(ctx, o)
+		rolled, err := c.candidate(ctx, key, o)
 		switch {
-		case err == nil:
-			found[i].R4 = &block.Rollup{ID: key.ID, Size: o.Size, Tail: tail.Bytes, CRC: tail.CRC}
-		case !errors.Is(err, block.ErrCorrupt):
-			return fmt.Errorf("%s: %w", o.Key, err)
+		case errors.Is(err, block.ErrCorrupt):
+			r.Unread = append(r.Unread, o.Key)
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", o.Key, err)
+		}
+		at := birth{key.Day, key.ID.Time()}
+		rollups[at] = append(rollups[at], rolled)
+	}
+	taken := map[block.ID]bool{}
+	for i, f := range found {
+		for _, rolled := range rollups[birth{f.Day, f.ID.Time()}] {
+			if f.Level == block.L4 && slices.Equal(f.sources, rolled.sources) {
+				found[i].R4, taken[rolled.ID] = rolled.R4, true
+			}
 		}
 	}
-	return nil
+	alone = slices.Concat(slices.Collect(maps.Values(rollups))...)
+	return slices.DeleteFunc(alone, func(c candidate) bool { return taken[c.ID] }), nil
 }
 
 // openUnknown opens a block of which nothing is known but its object, and says what its tail is.
@@ -236,7 +246,8 @@ func (c *Compactor) openUnknown(ctx context.Context, o bucket.Object) (*arrowblo
 	return b, arrowblock.Tail{Bytes: size, CRC: crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))}, nil
 }
 
-// candidate makes a block's entry from the block itself.
+// candidate makes a block's entry from the block itself. Rollups get that of a block whose
+// profiles have expired: nobody will ask for what has its ID.
 func (c *Compactor) candidate(ctx context.Context, key block.ArrowKey, o bucket.Object) (candidate, error) {
 	b, tail, err := c.openUnknown(ctx, o)
 	if err != nil {
@@ -253,6 +264,10 @@ func (c *Compactor) candidate(ctx context.Context, key block.ArrowKey, o bucket.
 		Size: o.Size, Tail: tail.Bytes, CRC: tail.CRC,
 		Rows: info.Rows, Profiles: info.Profiles, Types: typesOf(b),
 	}}
+	if key.Class == block.ClassR4 {
+		found.Expired = true
+		found.R4 = &block.Rollup{ID: key.ID, Size: o.Size, Tail: tail.Bytes, CRC: tail.CRC}
+	}
 	for _, source := range sources {
 		if source.Profile == "" {
 			found.sources = append(found.sources, sourceDay{source.ID, source.Day})
@@ -273,7 +288,11 @@ func (t *tailOf) ReadRange(ctx context.Context, off, n int64) ([]byte, error) {
 	return t.object.ReadRange(ctx, off, n)
 }
 
+// levelIn is the level of the blocks of a class; that of the blocks of which rollups are.
 func levelIn(class block.Class) block.Level {
+	if class == block.ClassR4 {
+		return block.L4
+	}
 	return block.L1 + block.Level(slices.Index(blockClasses[:], class))
 }
 

@@ -1,12 +1,14 @@
 package compactor
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/coldframe/coldframe/block"
+	"github.com/coldframe/coldframe/catalog"
 )
 
 // Without its HEADs a bucket still tells what was live. What is rebuilt counts everything
@@ -185,4 +187,62 @@ func TestRebuildFindsRollups(t *testing.T) {
 	if found, _ := f.check(f.mem); len(found) > 0 {
 		t.Errorf("check finds %q", found)
 	}
+}
+
+// Of a day whose profiles have expired the rollups are found again, until they expire too.
+func TestRebuildFindsWhatOutlives(t *testing.T) {
+	f := newFleet(t)
+	c := f.compactor(f.mem, Config{Delete: true})
+	if _, err := c.cat.ChangeSettings(t.Context(), tenant, func(s *catalog.Settings) {
+		s.Retention, _ = catalog.ParseRetention("2d")
+		s.RollupRetention, _ = catalog.ParseRetention("5d")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	pass := func(days int) {
+		f.advance(time.Duration(days) * 24 * time.Hour)
+		for range 2 { // what is retired goes an hour later
+			mustRun(t, c)
+			f.advance(61 * time.Minute)
+			mustRun(t, c)
+		}
+	}
+	f.upload(0, f.now(), f.now().Add(-time.Hour))
+	f.upload(5, f.now())
+	pass(2)
+	f.upload(0, f.now(), f.now().Add(-time.Hour))
+	pass(1)
+	for _, want := range []struct{ days, live, outlived int }{{0, 3, 2}, {3, 1, 1}} {
+		pass(want.days)
+		before := map[block.Shard]string{}
+		for _, shard := range []block.Shard{0, 5} {
+			before[shard] = rollupsOf4(f.head(shard))
+			if err := f.mem.Delete(t.Context(), block.HeadKey(tenant, shard)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		live, outlived := 0, 0
+		if err := c.RebuildHeads(t.Context(), func(r Rebuilt) { live, outlived = live+r.Live, outlived+r.Outlived }); err != nil {
+			t.Fatal(err)
+		}
+		if live != want.live || outlived != want.outlived {
+			t.Errorf("%d blocks, %d of them only rollups; want %+v", live, outlived, want)
+		}
+		for shard, want := range before {
+			if got := rollupsOf4(f.head(shard)); got != want {
+				t.Errorf("shard %s has %q, before %q", shard, got, want)
+			}
+		}
+		if found, _ := f.check(f.mem); len(found) > 0 {
+			t.Errorf("check finds %q", found)
+		}
+	}
+}
+
+// rollupsOf4 tells the live blocks of a HEAD, all of level 4, by their rollups.
+func rollupsOf4(h catalog.Head) (all string) {
+	for _, m := range h.Live {
+		all += fmt.Sprintf("%s %s %v, ", m.Day, m.R4.ID, m.Expired)
+	}
+	return all
 }

@@ -56,7 +56,7 @@ func (g *globals) checkingProgress(began time.Time) func(compactor.Checked) {
 }
 
 func printRebuilt(w io.Writer, r compactor.Rebuilt) {
-	fmt.Fprintf(w, "rebuilt %s/%s: %d live blocks, %d superseded, %d pprof blocks for the next sweep\n", r.Tenant, r.Shard, r.Live, r.Superseded, r.Stragglers)
+	fmt.Fprintf(w, "rebuilt %s/%s: %d live blocks, %d of which have only rollups, %d superseded, %d pprof blocks for the next sweep\n", r.Tenant, r.Shard, r.Live, r.Outlived, r.Superseded, r.Stragglers)
 	for _, key := range r.Torn {
 		fmt.Fprintf(w, "torn %s: a part of its sources is in other blocks, what else it has is left out\n", key)
 	}
