@@ -14,11 +14,13 @@ import (
 // partQuery is what a part of another process' query is called.
 const partQuery = "part"
 
-// TenantLimits are what each tenant may ask for. Zero fields mean no limit.
+// TenantLimits are what a tenant may ask for. Zero fields mean no limit.
 type TenantLimits struct {
 	Range   time.Duration // of one query; longer ones are refused
 	Bytes   int64         // that one query would read, as planned; more are refused
-	Queries int           // that are answered at a time; others wait for their turn, up to their timeout
+	// Queries is how many are answered at a time; others wait for their turn, up to their timeout.
+	// Another number holds as soon as no query of the tenant runs.
+	Queries int
 }
 
 // admissions counts the queries of tenants.
@@ -35,7 +37,11 @@ type admission struct {
 // admit waits until a tenant may have one query more. done must be called. Parts of queries that
 // other processes answer were admitted there.
 func (q *Querier) admit(ctx context.Context, what string, tenant profile.Tenant) (done func(), err error) {
-	if q.cfg.Limits.Queries <= 0 || what == partQuery {
+	if what == partQuery {
+		return func() {}, nil
+	}
+	most := q.cfg.Limits(tenant).Queries
+	if most <= 0 {
 		return func() {}, nil
 	}
 	a := &q.admissions
@@ -45,7 +51,7 @@ func (q *Querier) admit(ctx context.Context, what string, tenant profile.Tenant)
 	}
 	t := a.tenants[tenant]
 	if t == nil {
-		t = &admission{slots: semaphore.NewWeighted(int64(q.cfg.Limits.Queries))}
+		t = &admission{slots: semaphore.NewWeighted(int64(most))}
 		a.tenants[tenant] = t
 	}
 	t.users++
@@ -59,14 +65,14 @@ func (q *Querier) admit(ctx context.Context, what string, tenant profile.Tenant)
 	}
 	if err := t.slots.Acquire(ctx, 1); err != nil {
 		leave()
-		return nil, fmt.Errorf("waited while %d queries of tenant %s are answered: %w", q.cfg.Limits.Queries, tenant, err)
+		return nil, fmt.Errorf("waited while %d queries of tenant %s are answered: %w", most, tenant, err)
 	}
 	return func() { t.slots.Release(1); leave() }, nil
 }
 
 // checkRange refuses what is longer than a tenant may ask for.
-func (q *Querier) checkRange(r profile.TimeRange) error {
-	if most := q.cfg.Limits.Range; most > 0 && r.To.Sub(r.From) > most {
+func (q *Querier) checkRange(tenant profile.Tenant, r profile.TimeRange) error {
+	if most := q.cfg.Limits(tenant).Range; most > 0 && r.To.Sub(r.From) > most {
 		return fmt.Errorf("the range is %s long, at most %s are allowed; ask for a shorter one: %w", r.To.Sub(r.From), most, ErrTooLarge)
 	}
 	return nil
@@ -74,7 +80,7 @@ func (q *Querier) checkRange(r profile.TimeRange) error {
 
 // checkBytes refuses a plan that would read more than a tenant may.
 func (r *run) checkBytes(p *plan) error {
-	most := r.cfg.Limits.Bytes
+	most := r.cfg.Limits(r.req.Tenant).Bytes
 	if most <= 0 {
 		return nil
 	}

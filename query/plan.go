@@ -25,7 +25,7 @@ func (r *run) plan(ctx context.Context) (*plan, error) {
 	if err := r.req.Range.Validate(); err != nil {
 		return nil, err
 	}
-	if err := r.checkRange(r.req.Range); err != nil {
+	if err := r.checkRange(r.req.Tenant, r.req.Range); err != nil {
 		return nil, err
 	}
 	snap, err := r.live(ctx)

@@ -84,8 +84,8 @@ type Config struct {
 	// Now is the clock that "now" means in a request; [time.Now].
 	Now func() time.Time
 
-	// Limits are what each tenant may ask for.
-	Limits TenantLimits
+	// Limits are what a tenant may ask for. nil: whatever it likes.
+	Limits func(profile.Tenant) TenantLimits
 	// Prices say what answers cost.
 	Prices Prices
 
@@ -137,6 +137,9 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
 	cfg.Prices = cfg.Prices.withDefaults()
 	if cfg.Tenant == nil {
 		cfg.Tenant = serve.Tenant
+	}
+	if cfg.Limits == nil {
+		cfg.Limits = func(profile.Tenant) TenantLimits { return TenantLimits{} }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

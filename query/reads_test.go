@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -132,11 +133,12 @@ func TestTenantLimits(t *testing.T) {
 	h, _, _ := furnished(t)
 	req := TreeRequest{Request: everything(t)}
 	for what, limits := range map[string]TenantLimits{"range": {Range: time.Minute}, "bytes": {Bytes: 1000}} {
-		if _, err := h.querier(h.bkt, Config{Limits: limits}).Tree(t.Context(), req); !errors.Is(err, ErrTooLarge) {
+		if _, err := h.querier(h.bkt, Config{Limits: func(profile.Tenant) TenantLimits { return limits }}).Tree(t.Context(), req); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	q := h.querier(h.bkt, Config{Limits: TenantLimits{Range: 1000 * time.Hour, Bytes: 1 << 30, Queries: 2}})
+	own := map[profile.Tenant]TenantLimits{profile.DefaultTenant: {Range: 1000 * time.Hour, Bytes: 1 << 30, Queries: 2}, "other": {Range: time.Minute}}
+	q := h.querier(h.bkt, Config{Limits: func(tenant profile.Tenant) TenantLimits { return own[tenant] }})
 	var done []func()
 	for range 2 {
 		d, err := q.admit(t.Context(), "tree", profile.DefaultTenant)
@@ -155,6 +157,11 @@ func TestTenantLimits(t *testing.T) {
 	} else {
 		d()
 	}
+	others := req
+	others.Tenant = "other"
+	if _, err := q.Tree(t.Context(), others); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("longer than another tenant may ask for: %v", err)
+	}
 	done[0]()
 	if _, err := q.Tree(t.Context(), req); err != nil {
 		t.Errorf("when one has ended: %v", err)
@@ -162,5 +169,85 @@ func TestTenantLimits(t *testing.T) {
 	done[1]()
 	if len(q.admissions.tenants) != 0 {
 		t.Errorf("%d tenants are remembered", len(q.admissions.tenants))
+	}
+}
+
+// held is a bucket whose reads of one tenant's objects wait.
+type held struct {
+	bucket.Bucket
+	tenant  string
+	waiting atomic.Int64
+	release chan struct{}
+}
+
+func (h *held) wait(ctx context.Context, key string) error {
+	if !strings.Contains(key, "/"+h.tenant+"/") {
+		return nil
+	}
+	h.waiting.Add(1)
+	select {
+	case <-h.release:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (h *held) Get(ctx context.Context, key string) ([]byte, bucket.Version, error) {
+	if err := h.wait(ctx, key); err != nil {
+		return nil, "", err
+	}
+	return h.Bucket.Get(ctx, key)
+}
+
+func (h *held) GetRange(ctx context.Context, key string, off, n int64) ([]byte, error) {
+	if err := h.wait(ctx, key); err != nil {
+		return nil, err
+	}
+	return h.Bucket.GetRange(ctx, key, off, n)
+}
+
+// Queries that take long keep those of their own tenant waiting, and no other's.
+func TestLightQueriesPass(t *testing.T) {
+	h, all, _ := furnished(t)
+	key := h.putL0(t, all[:5]...)
+	body, _, err := h.bkt.Get(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.put(t, strings.Replace(key, "/default/", "/light/", 1), body)
+	slow := &held{Bucket: h.bkt, tenant: "default", release: make(chan struct{})}
+	q := h.querier(slow, Config{Limits: func(profile.Tenant) TenantLimits { return TenantLimits{Queries: 2} }})
+	heavy := make(chan error, 5)
+	for range cap(heavy) {
+		go func() {
+			_, err := q.Tree(t.Context(), TreeRequest{Request: everything(t)})
+			heavy <- err
+		}()
+	}
+	users := func() int {
+		q.admissions.mu.Lock()
+		defer q.admissions.mu.Unlock()
+		if of := q.admissions.tenants[profile.DefaultTenant]; of != nil {
+			return of.users
+		}
+		return 0
+	}
+	for slow.waiting.Load() == 0 || users() < cap(heavy) {
+		time.Sleep(time.Millisecond)
+	}
+	light := everything(t)
+	light.Tenant = "light"
+	if tree, err := q.Tree(t.Context(), TreeRequest{Request: light}); err != nil || tree.Stats.Profiles == 0 {
+		t.Errorf("a light query beside heavy ones: %v", err)
+	}
+	if n := len(heavy); n > 0 {
+		t.Errorf("%d heavy queries have ended", n)
+	}
+	close(slow.release)
+	for range cap(heavy) {
+		if err := <-heavy; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -58,12 +58,12 @@ func loadTokens(gate *serve.Gate, file string, text []byte) error {
 	return err
 }
 
-// limitsFlag says how much tenants may push.
+// limitsFlag says how much tenants may push and ask for.
 type limitsFlag struct {
-	LimitsFile string `placeholder:"FILE" help:"How much tenants may push: rates, sizes, labels, series and age, by tenant; read again when it changes and on SIGHUP."`
+	LimitsFile string `placeholder:"FILE" help:"How much tenants may push (rates, sizes, labels, series, age) and ask for (range, bytes, queries at a time), by tenant; read again when it changes and on SIGHUP."`
 }
 
-// limits are what tenants may push at this moment.
+// limits are what tenants may push and ask for at this moment.
 type limits struct {
 	now atomic.Pointer[limitsYAML]
 }
@@ -82,7 +82,11 @@ type limitYAML struct {
 	Series            int     `yaml:"series"`
 	MaxAge            string  `yaml:"max_age"` // as 1h or 7d
 
-	age time.Duration
+	QueryRange string `yaml:"query_range"` // as 1h or 7d
+	QueryBytes int64  `yaml:"query_bytes"`
+	Queries    int    `yaml:"queries"` // at a time
+
+	age, span time.Duration
 }
 
 // load reads a file of limits.
@@ -96,15 +100,21 @@ func (l *limits) load(file string, text []byte) error {
 			return fmt.Errorf("%s: limits: %w", file, err)
 		}
 		if min(limit.ProfilesPerSecond, limit.BytesPerSecond, float64(limit.ProfileBytes), float64(limit.Labels),
-			float64(limit.LabelNameBytes), float64(limit.LabelValueBytes), float64(limit.Series)) < 0 {
+			float64(limit.LabelNameBytes), float64(limit.LabelValueBytes), float64(limit.Series), float64(limit.QueryBytes), float64(limit.Queries)) < 0 {
 			return fmt.Errorf("%s: limits.%s: a limit is negative; leave out what is not limited: %w", file, tenant, profile.ErrInvalid)
 		}
-		if limit.MaxAge != "" {
-			age, err := model.ParseDuration(limit.MaxAge)
-			if err != nil {
-				return fmt.Errorf("%s: limits.%s.max_age: %w: %w", file, tenant, err, profile.ErrInvalid)
+		for key, of := range map[string]struct {
+			text string
+			to   *time.Duration
+		}{"max_age": {limit.MaxAge, &limit.age}, "query_range": {limit.QueryRange, &limit.span}} {
+			if of.text == "" {
+				continue
 			}
-			limit.age = time.Duration(age)
+			d, err := model.ParseDuration(of.text)
+			if err != nil {
+				return fmt.Errorf("%s: limits.%s.%s: %w: %w", file, tenant, key, err, profile.ErrInvalid)
+			}
+			*of.to = time.Duration(d)
 		}
 		y.Limits[tenant] = limit
 	}

@@ -24,10 +24,10 @@ tokens:
   - {name: b, token: token-of-b, tenant: team-b, rights: [read, write]}
   - {name: operator, token: token-of-operator, rights: [operate]}
 `))
-	limits := write(t, dir, "limits.yaml", []byte("limits: {team-b: {labels: 2}}"))
+	limits := write(t, dir, "limits.yaml", []byte("limits: {team-b: {labels: 2, query_range: 2h, queries: 3}}"))
 	ingest, query := freeAddress(t), freeAddress(t)
 	spawn(t, "ingest", "--bucket-config", bkt, "--http-address", ingest, "--tokens-file", tokens, "--limits-file", limits).ready(t, "http://"+ingest)
-	spawn(t, "query", "--bucket-config", bkt, "--http-address", query, "--tokens-file", tokens).ready(t, "http://"+query)
+	spawn(t, "query", "--bucket-config", bkt, "--http-address", query, "--tokens-file", tokens, "--limits-file", limits, "--query-tenant-range", "24h").ready(t, "http://"+query)
 
 	file := func(token string) string { return write(t, dir, token, []byte(token+"\n")) }
 	push := func(token, function string, labels ...string) (int, string) {
@@ -92,6 +92,11 @@ tokens:
 			t.Errorf("%s as another tenant: %d %s", token, status, body)
 		}
 	}
+	for token, most := range map[string]string{"token-of-a": "24h0m0s", "token-of-b": "2h0m0s"} { // of the flag, and of the file
+		if status, body := withToken(t, "http://"+query+"/api/v1/top?type=cpu&from=now-2d", token, ""); status != http.StatusUnprocessableEntity || !strings.Contains(body, "at most "+most) {
+			t.Errorf("two days, with %s: %d %s", token, status, body)
+		}
+	}
 	for token, want := range map[string]int{"": 401, "token-of-nobody": 401, "token-of-operator": 403} {
 		if status, body := withToken(t, "http://"+query+"/api/v1/types", token, ""); status != want {
 			t.Errorf("token %q: %d %s, want %d", token, status, body, want)
@@ -148,6 +153,7 @@ func TestAccessMistakes(t *testing.T) {
 		"tokens":       {"--tokens-file", "tokens:\n  - {nam: a}", `:2: unknown key "nam"`},
 		"limits":       {"--limits-file", "limits:\n  a: {seris: 1}", `:2: unknown key "seris"`},
 		"a limit":      {"--limits-file", "limits: {a: {series: -1}}", "negative"},
+		"a range":      {"--limits-file", "limits: {a: {query_range: long}}", "limits.a.query_range"},
 		"an age":       {"--limits-file", "limits: {a: {max_age: 5}}", "limits.a.max_age"},
 		"TLS":          {"--web.config.file", "tls_server_config: {cert_file: none.pem, key_file: none.key}", "none.pem"},
 		"web's keys":   {"--web.config.file", "tls: {}", "tls"},

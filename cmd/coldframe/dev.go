@@ -64,7 +64,7 @@ func (c *devCmd) Run(ctx context.Context, g *globals) error {
 		return err
 	}
 	p.addPush(up, new(limits))
-	q, err := p.addQuery(c.queryFlags, &clusterFlags{})
+	q, err := p.addQuery(c.queryFlags, &clusterFlags{}, new(limits))
 	if err != nil {
 		return errors.Join(err, p.close())
 	}

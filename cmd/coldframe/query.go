@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/coldframe/coldframe/profile"
 	"github.com/coldframe/coldframe/query"
 )
 
@@ -22,7 +24,7 @@ type queryFlags struct {
 	IndexCacheBytes int64         `default:"268435456" name:"query-index-cache-bytes" help:"Memory for the indexes of blocks; each spares a request. 0: none."`
 	RangeCacheBytes int64         `default:"134217728" name:"query-range-cache-bytes" help:"Memory for ranges of blocks as they lie in the bucket. 0: none."`
 
-	TenantRange   time.Duration `default:"0s" name:"query-tenant-range" help:"How long a range one query may ask for; 0: any."`
+	TenantRange   time.Duration `default:"0s" name:"query-tenant-range" help:"How long a range one query may ask for; 0: any. As of the two that follow, --limits-file may say otherwise of a tenant."`
 	TenantBytes   int64         `default:"0" name:"query-tenant-bytes" help:"How many bytes of the bucket one query may read, as planned; 0: any."`
 	TenantQueries int           `default:"0" name:"query-tenant-concurrency" help:"How many queries of one tenant are answered at a time, while others wait; 0: any."`
 
@@ -36,8 +38,17 @@ func (f queryFlags) config() query.Config {
 	return query.Config{
 		Timeout: f.Timeout, MaxBlocks: f.MaxBlocks, MemoryBytes: f.MemoryBytes,
 		SnapshotTTL: orNone(f.SnapshotTTL), IndexCacheBytes: orNone(f.IndexCacheBytes), RangeCacheBytes: orNone(f.RangeCacheBytes),
-		Limits: query.TenantLimits{Range: f.TenantRange, Bytes: f.TenantBytes, Queries: f.TenantQueries},
 		Prices: query.Prices{MillionReads: orNone(f.PriceReads), MillionLists: orNone(f.PriceLists), GigabyteRead: orNone(f.PriceGigabyte), CPUHour: orNone(f.PriceCPU)},
+	}
+}
+
+// limits are what a tenant may ask for: what the file says of it, else what the flags say of all.
+func (f queryFlags) limits(file *limits) func(profile.Tenant) query.TenantLimits {
+	return func(t profile.Tenant) query.TenantLimits {
+		y := file.tenant(t)
+		return query.TenantLimits{
+			Range: cmp.Or(y.span, f.TenantRange), Bytes: cmp.Or(y.QueryBytes, f.TenantBytes), Queries: cmp.Or(y.Queries, f.TenantQueries),
+		}
 	}
 }
 
@@ -56,6 +67,7 @@ type queryCmd struct {
 	apiFlags
 	clusterFlags
 	webFlags
+	limitsFlag
 	bucketFlag
 }
 
@@ -72,7 +84,11 @@ func (c *queryCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return err
 	}
-	q, err := p.addQuery(c.queryFlags, &c.clusterFlags)
+	limits, err := p.addLimits(c.limitsFlag)
+	if err != nil {
+		return errors.Join(err, p.close())
+	}
+	q, err := p.addQuery(c.queryFlags, &c.clusterFlags, limits)
 	if err != nil {
 		return errors.Join(err, p.close())
 	}

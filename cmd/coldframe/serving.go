@@ -93,14 +93,14 @@ func (p *process) close() (err error) {
 
 // addQuery adds the query API, of one process or of a member of a cluster, and the page that
 // asks it.
-func (p *process) addQuery(f queryFlags, c *clusterFlags) (*query.Querier, error) {
+func (p *process) addQuery(f queryFlags, c *clusterFlags, l *limits) (*query.Querier, error) {
 	cfg := f.config()
 	admit, err := p.addCluster(c, &cfg)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
-	cfg.Retention = retentionOf(p.cat)
+	cfg.Retention, cfg.Limits = retentionOf(p.cat), f.limits(l)
 	q := query.New(p.cat, p.bkt, cfg)
 	p.server.Handle("/api/v1/", q.Handler())
 	p.index = ui.Handler()
