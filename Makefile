@@ -8,8 +8,11 @@ SHELL       := /bin/bash -o pipefail
 BIN         := $(CURDIR)/.bin
 GOLANGCI    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-COMMIT_TIME := $(shell git log -1 --format=%cI 2>/dev/null || echo unknown)
-LDFLAGS     := -X main.version=$(VERSION) -X main.commitTime=$(COMMIT_TIME)
+COMMIT      := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+COMMIT_TIME := $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo unknown)
+LDFLAGS     := -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commitTime=$(COMMIT_TIME)
+# Everything that is built is static, and the same from the same commit, whoever builds it where.
+BUILD       := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 # Packages whose tests run goroutines against each other; `make test` runs them under the race detector.
 RACE        := ./bucket ./upload ./catalog ./compactor ./query/... ./serve/... ./ingest/...
 FUZZTIME    ?= 60s
@@ -27,7 +30,7 @@ dev: build ## build, and run everything in one process on the folder ./data (htt
 
 .PHONY: build
 build: need-go ui ## build ./coldframe, its web page too where there is Node
-	go build -trimpath -ldflags '$(LDFLAGS)' -o coldframe ./cmd/coldframe
+	$(BUILD) -ldflags '$(LDFLAGS)' -o coldframe ./cmd/coldframe
 
 # The page is built again only when what it is made of has changed. Without Node the binary has no page and says so.
 UI_SOURCES := $(shell find ui/src -type f) ui/build.mjs ui/tsconfig.json ui/package-lock.json
@@ -53,9 +56,9 @@ LAMBDA_TAGS := lambda,lambda.norpc,stdlibjson,arrow_json_stdlib
 .PHONY: lambda
 lambda: need-go ui ## build the functions for AWS Lambda: dist/coldframe-lambda{,-ingest}-{arm64,amd64}.zip
 	@set -e; for arch in arm64 amd64; do for role in "" -ingest; do \
-		dir=dist/lambda$$role-$$arch; mkdir -p $$dir; \
-		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch go build -tags $(LAMBDA_TAGS)$${role/-/,} -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $$dir/bootstrap ./cmd/coldframe-lambda; \
-		touch -d '2020-01-01 00:00 UTC' $$dir/bootstrap; rm -f dist/coldframe-lambda$$role-$$arch.zip; \
+		dir=$(DIST)/lambda$$role-$$arch; mkdir -p $$dir; \
+		GOOS=linux GOARCH=$$arch $(BUILD) -tags $(LAMBDA_TAGS)$${role/-/,} -ldflags '-s -w -X main.version=$(VERSION)' -o $$dir/bootstrap ./cmd/coldframe-lambda; \
+		touch -d '2020-01-01 00:00 UTC' $$dir/bootstrap; rm -f $(DIST)/coldframe-lambda$$role-$$arch.zip; \
 		(cd $$dir && zip -qX ../coldframe-lambda$$role-$$arch.zip bootstrap); \
 	done; done
 
@@ -150,7 +153,7 @@ $(BIN)/golangci-lint: Makefile
 
 .PHONY: clean
 clean: ## remove what was built (not ./data)
-	rm -rf coldframe bench ui/node_modules
+	rm -rf coldframe dist bench ui/node_modules
 	find ui/dist -mindepth 1 ! -name .keep -delete
 
 .PHONY: need-go
@@ -166,28 +169,56 @@ need-node:
 need-clang:
 	@command -v clang >/dev/null && command -v llvm-strip >/dev/null || { echo "clang 14 or llvm-strip is missing (the kernel's programs need them): apt-get install clang llvm"; exit 1; }
 
-# The package has the binary, the units, and a place for the configuration.
-ARCH ?= $(shell go env GOARCH)
-DEB_VERSION := $(patsubst v%,%,$(subst -,+,$(VERSION)))
+# What is released, in $(DIST). `make release` from a clean tree is the same bytes everywhere.
+DIST            ?= dist
+ARCH            ?= $(shell go env GOARCH)
+NFPM            := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
+PACKAGE_VERSION := $(if $(filter v%,$(VERSION)),$(patsubst v%,%,$(VERSION)),0~$(subst -,+,$(VERSION)))
+PLATFORMS       := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
+
+$(BIN)/nfpm: Makefile
+	GOBIN=$(BIN) go install -ldflags '-s -w' $(NFPM)
+	@touch $@
+
+binary-%: need-go ui
+	GOOS=$(firstword $(subst -, ,$*)) GOARCH=$(lastword $(subst -, ,$*)) $(BUILD) -ldflags '-s -w $(LDFLAGS)' -o $(DIST)/coldframe-$* ./cmd/coldframe
+
+# What is installed beside the binary: the manual page, what shells complete, units of a binary in /usr/bin.
+.PHONY: share
+share: build
+	rm -rf $(DIST)/share && mkdir -p $(DIST)/share/units
+	./coldframe man | gzip -9n > $(DIST)/share/coldframe.1.gz
+	./coldframe completion bash > $(DIST)/share/coldframe.bash
+	./coldframe completion zsh > $(DIST)/share/_coldframe
+	./coldframe completion fish > $(DIST)/share/coldframe.fish
+	for unit in infra/systemd/*.service; do sed 's|/usr/local/bin/|/usr/bin/|' $$unit > $(DIST)/share/units/$${unit##*/}; done
+	chmod 644 $(DIST)/share/units/* $(DIST)/share/coldframe.* $(DIST)/share/_coldframe
+	find $(DIST)/share -exec touch -h -d '$(COMMIT_TIME)' {} +
 
 .PHONY: deb
-deb: need-go ui ## build a Debian package of ARCH (default: this machine's): dist/coldframe_VERSION_ARCH.deb
-	@command -v dpkg-deb >/dev/null || { echo "dpkg-deb is missing: apt-get install dpkg"; exit 1; }
-	rm -rf dist/deb-$(ARCH) && mkdir -p dist/deb-$(ARCH)/DEBIAN dist/deb-$(ARCH)/etc/coldframe dist/deb-$(ARCH)/usr/lib/systemd/system
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w $(LDFLAGS)' -o dist/deb-$(ARCH)/usr/local/bin/coldframe ./cmd/coldframe
-	install -m 644 infra/systemd/*.service dist/deb-$(ARCH)/usr/lib/systemd/system/
-	install -D -m 644 LICENSE dist/deb-$(ARCH)/usr/share/doc/coldframe/copyright
-	printf 'Package: coldframe\nVersion: 0~%s\nArchitecture: %s\nMaintainer: coldframe <maintainers@coldframe.example>\nSection: net\nPriority: optional\nDescription: continuous profiling with nothing but a bucket behind it\n Agent, ingest, compactor and query in one binary, with a unit each; none is enabled.\n' \
-		'$(DEB_VERSION)' '$(ARCH)' > dist/deb-$(ARCH)/DEBIAN/control
-	dpkg-deb --root-owner-group --build dist/deb-$(ARCH) dist/coldframe_$(DEB_VERSION)_$(ARCH).deb
+deb: need-go share $(BIN)/nfpm ## build a Debian package of ARCH (default: this machine's): dist/coldframe_VERSION_ARCH.deb
+	$(MAKE) --no-print-directory binary-linux-$(ARCH)
+	ARCH=$(ARCH) DIST=$(DIST) PACKAGE_VERSION='$(PACKAGE_VERSION)' COMMIT_TIME='$(COMMIT_TIME)' \
+		$(BIN)/nfpm package -f infra/package/nfpm.yaml -p deb -t '$(DIST)/coldframe_$(PACKAGE_VERSION)_$(ARCH).deb'
+
+.PHONY: image
+image: ## build the container image of linux/amd64 and linux/arm64 (IMAGE=name, PUSH=--push); needs Docker's buildx
+	@command -v docker >/dev/null || { echo "docker is missing: https://docs.docker.com/engine/install"; exit 1; }
+	docker buildx build --platform linux/amd64,linux/arm64 -f infra/container/Dockerfile --build-arg VERSION=$(VERSION) \
+		--build-arg COMMIT=$(COMMIT) --build-arg COMMIT_TIME=$(COMMIT_TIME) -t $${IMAGE:-coldframe}:$(VERSION) $(PUSH) .
 
 .PHONY: release
-release: lambda ## build all that is released into dist/: binaries, functions, packages, what they are made of, checksums
-	@set -e; for arch in amd64 arm64; do $(MAKE) --no-print-directory deb ARCH=$$arch; \
-		cp dist/deb-$$arch/usr/local/bin/coldframe dist/coldframe-linux-$$arch; \
-		go version -m dist/coldframe-linux-$$arch > dist/coldframe-linux-$$arch.modules.txt; \
+release: lambda $(addprefix binary-,$(PLATFORMS)) ## build all that is released into dist/: binaries, functions, packages, what they are made of, checksums
+	rm -f $(DIST)/*.deb $(DIST)/*.tar.gz
+	$(MAKE) --no-print-directory deb ARCH=amd64
+	$(MAKE) --no-print-directory deb ARCH=arm64
+	@set -e; for platform in $(PLATFORMS); do \
+		go run ./internal/sbom ui/package-lock.json $(DIST)/coldframe-$$platform > $(DIST)/coldframe-$$platform.cdx.json; \
+		dir=$(DIST)/coldframe-$(VERSION)-$$platform; rm -rf $$dir; mkdir -p $$dir; \
+		install $(DIST)/coldframe-$$platform $$dir/coldframe; install -m 644 LICENSE README.md $(DIST)/share/coldframe.* $(DIST)/share/_coldframe $$dir; \
+		tar -C $(DIST) --sort=name --mtime='$(COMMIT_TIME)' --owner=0 --group=0 --numeric-owner -cf - $${dir##*/} | gzip -9n > $$dir.tar.gz; rm -rf $$dir; \
 	done
-	cd dist && sha256sum coldframe-linux-* coldframe-lambda-*.zip *.deb > SHA256SUMS
+	cd $(DIST) && sha256sum *.tar.gz coldframe-lambda*.zip *.deb *.cdx.json > SHA256SUMS
 
 .PHONY: test-terraform
 test-terraform: need-go ## validate and test Terraform's modules, by COLDFRAME_TERRAFORM or the terraform in PATH

@@ -21,9 +21,10 @@ import (
 	"github.com/coldframe/coldframe/profile"
 )
 
-// Set by the linker.
+// Set by the linker, see the Makefile.
 var (
 	version    = "unknown"
+	commit     = "unknown"
 	commitTime = "unknown"
 )
 
@@ -91,7 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(status int) { exited = status }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.Vars{"version": fmt.Sprintf("coldframe %s (%s, %s %s/%s)", version, commitTime, runtime.Version(), runtime.GOOS, runtime.GOARCH)},
+		kong.Vars{"version": fmt.Sprintf("coldframe %s (commit %s of %s, %s %s/%s)", version, commit, commitTime, runtime.Version(), runtime.GOOS, runtime.GOARCH)},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)
 	if err != nil {
