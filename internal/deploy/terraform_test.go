@@ -91,14 +91,38 @@ func TestTerraformFormat(t *testing.T) {
 	}
 }
 
-// Every module and example is valid, and the modules' own tests pass: the rights are what
-// they should be, and what is wrong is refused with a sentence.
+// needed are the variables without which modules and examples make no plan.
+var needed = map[string][]string{
+	"aws/.":                {"package_dir=tests/package"},
+	"aws/examples/minimal": {"package_dir=../../tests/package"},
+	"aws/examples/complete": {
+		"package_dir=../../tests/package", "image=example.org/coldframe:1", "token_sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		`network={vpc_id="vpc-1",subnet_ids=["subnet-1"],route_table_ids=["rtb-1"]}`,
+	},
+	"gcp/.":                 {"project=example", "image=example.org/coldframe:1"},
+	"gcp/examples/minimal":  {"project=example", "image=example.org/coldframe:1"},
+	"gcp/examples/complete": {"project=example", "image=example.org/coldframe:1"},
+}
+
+// Every module and example is valid and can be planned, and the modules' own tests pass: the rights
+// are what they should be, and what is wrong is refused with a sentence.
 func TestTerraformModules(t *testing.T) {
 	tf := findTerraform(t)
 	for _, cloud := range clouds {
 		for _, folder := range []string{".", "examples/minimal", "examples/complete"} {
 			t.Run(cloud+"/"+folder, func(t *testing.T) {
-				tf.must(t, tf.in(t, cloud, folder), "validate", "-no-color")
+				dir := tf.in(t, cloud, folder)
+				tf.must(t, dir, "validate", "-no-color")
+				if tf.init {
+					return // a plan asks the cloud who one is
+				}
+				args := []string{"plan", "-input=false", "-no-color"}
+				for _, v := range needed[cloud+"/"+folder] {
+					args = append(args, "-var="+v)
+				}
+				if out := tf.must(t, dir, args...); !regexp.MustCompile(`Plan: [1-9][0-9]* to add, 0 to change`).MatchString(out) {
+					t.Errorf("nothing is planned:\n%s", out)
+				}
 			})
 		}
 		t.Run(cloud+"/test", func(t *testing.T) {

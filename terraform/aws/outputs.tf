@@ -23,6 +23,11 @@ output "function_names" {
   value       = { for role, f in aws_lambda_function.this : role => f.function_name }
 }
 
+output "scrapers_security_group_id" {
+  description = "Security group of the scrapers, for targets to let in; null without any."
+  value       = try(aws_security_group.scrape["scrape"].id, null)
+}
+
 output "lifecycle_days" {
   description = "After how many days the bucket deletes what begins with each prefix."
   value       = local.lifecycle_days

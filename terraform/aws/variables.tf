@@ -198,6 +198,30 @@ variable "fargate" {
   }
 }
 
+variable "scrapers" {
+  description = "A task on ECS Fargate that scrapes what config, the text of a parca.yaml, names; discover_ec2 lets it list instances. Image: coldframe's. Null: none."
+  type = object({
+    image        = string
+    vpc_id       = string
+    subnet_ids   = list(string)
+    config       = string
+    cpu          = optional(number, 256)
+    memory_mb    = optional(number, 1024)
+    discover_ec2 = optional(bool, false)
+  })
+  default = null
+
+  validation {
+    condition     = var.scrapers == null || try(length(var.scrapers.subnet_ids) > 0, false)
+    error_message = "scrapers: want at least one subnet."
+  }
+
+  validation {
+    condition     = var.scrapers == null || can(length(yamldecode(var.scrapers.config).scrape_configs))
+    error_message = "scrapers: config is no parca.yaml with scrape_configs."
+  }
+}
+
 variable "vpc_endpoint" {
   description = "A gateway endpoint for S3, through which agents of a VPC reach the bucket without NAT and its fees. Null: none."
   type = object({

@@ -53,7 +53,7 @@ run "minimal" {
   }
 
   assert {
-    condition     = length(aws_ecs_service.query) == 0 && length(aws_vpc_endpoint.s3) == 0 && length(aws_budgets_budget.this) == 0
+    condition     = length(aws_ecs_service.query) == 0 && length(aws_ecs_service.scrape) == 0 && length(aws_vpc_endpoint.s3) == 0 && length(aws_budgets_budget.this) == 0
     error_message = "what costs by the hour is not there unless asked for"
   }
 }
@@ -107,6 +107,7 @@ run "everything" {
     monthly_budget_usd    = 50
     tracing               = true
     fargate               = { image = "example.org/coldframe:1", vpc_id = "vpc-1", subnet_ids = ["subnet-1"] }
+    scrapers              = { image = "example.org/coldframe:1", vpc_id = "vpc-1", subnet_ids = ["subnet-1"], config = "scrape_configs: [{job_name: a}]", discover_ec2 = true }
     vpc_endpoint          = { vpc_id = "vpc-1", route_table_ids = ["rtb-1"] }
   }
 
@@ -128,6 +129,38 @@ run "everything" {
   assert {
     condition     = aws_ecs_service.query["query"].desired_count == 2 && length(aws_vpc_endpoint.s3) == 1 && aws_budgets_budget.this[0].limit_amount == "50"
     error_message = "two tasks, an endpoint, a budget"
+  }
+}
+
+run "scrapers" {
+  command = plan
+
+  variables {
+    scrapers = { image = "example.org/coldframe:1", vpc_id = "vpc-1", subnet_ids = ["subnet-1"], config = "scrape_configs: []" }
+  }
+
+  assert {
+    condition     = aws_ecs_service.scrape["scrape"].desired_count == 1 && aws_ecs_service.scrape["scrape"].deployment_maximum_percent == 100
+    error_message = "never two, which would scrape everything twice"
+  }
+
+  assert {
+    condition     = flatten([for s in jsondecode(aws_iam_role_policy.scrape["scrape"].policy).Statement : s.Action]) == ["s3:PutObject", "s3:GetObject"]
+    error_message = "scrapers create blocks and read settings: ${aws_iam_role_policy.scrape["scrape"].policy}"
+  }
+
+  assert {
+    condition     = length(aws_ecs_service.query) == 0
+    error_message = "scrapers alone"
+  }
+}
+
+run "scrapers_without_targets" {
+  command         = plan
+  expect_failures = [var.scrapers]
+
+  variables {
+    scrapers = { image = "x", vpc_id = "vpc-1", subnet_ids = ["subnet-1"], config = "job_name: a" }
   }
 }
 

@@ -59,6 +59,18 @@ module "coldframe" {
     vpc_id     = var.network.vpc_id
     subnet_ids = var.network.subnet_ids
   }
+  scrapers = {
+    image      = var.image
+    vpc_id     = var.network.vpc_id
+    subnet_ids = var.network.subnet_ids
+    config = yamlencode({
+      scrape_configs = [{
+        job_name       = "instances"
+        ec2_sd_configs = [{ port = 6060 }]
+      }]
+    })
+    discover_ec2 = true
+  }
   vpc_endpoint = {
     vpc_id          = var.network.vpc_id
     route_table_ids = var.network.route_table_ids
