@@ -51,11 +51,12 @@ ui/node_modules/.package-lock.json: ui/package-lock.json
 	@touch $@
 
 # What a function does not need is left out: other clouds' clients, RPC of old runtimes, a second JSON.
+LAMBDA_ARCHS ?= arm64 amd64
 LAMBDA_TAGS := lambda,lambda.norpc,stdlibjson,arrow_json_stdlib
 
 .PHONY: lambda
 lambda: need-go ui ## build the functions for AWS Lambda: dist/coldframe-lambda{,-ingest}-{arm64,amd64}.zip
-	@set -e; for arch in arm64 amd64; do for role in "" -ingest; do \
+	@set -e; for arch in $(LAMBDA_ARCHS); do for role in "" -ingest; do \
 		dir=$(DIST)/lambda$$role-$$arch; mkdir -p $$dir; \
 		GOOS=linux GOARCH=$$arch $(BUILD) -tags $(LAMBDA_TAGS)$${role/-/,} -ldflags '-s -w -X main.version=$(VERSION)' -o $$dir/bootstrap ./cmd/coldframe-lambda; \
 		touch -d '2020-01-01 00:00 UTC' $$dir/bootstrap; rm -f $(DIST)/coldframe-lambda$$role-$$arch.zip; \
@@ -174,7 +175,7 @@ DIST            ?= dist
 ARCH            ?= $(shell go env GOARCH)
 NFPM            := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
 PACKAGE_VERSION := $(if $(filter v%,$(VERSION)),$(patsubst v%,%,$(VERSION)),0~$(subst -,+,$(VERSION)))
-PLATFORMS       := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
+PLATFORMS       ?= linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 
 $(BIN)/nfpm: Makefile
 	GOBIN=$(BIN) go install -ldflags '-s -w' $(NFPM)
@@ -198,7 +199,7 @@ share: build
 .PHONY: deb
 deb: need-go share $(BIN)/nfpm ## build a Debian package of ARCH (default: this machine's): dist/coldframe_VERSION_ARCH.deb
 	$(MAKE) --no-print-directory binary-linux-$(ARCH)
-	ARCH=$(ARCH) DIST=$(DIST) PACKAGE_VERSION='$(PACKAGE_VERSION)' COMMIT_TIME='$(COMMIT_TIME)' \
+	ARCH=$(ARCH) DIST=$(DIST) PACKAGE_VERSION='$(PACKAGE_VERSION)' SOURCE_DATE_EPOCH=$$(date -d '$(COMMIT_TIME)' +%s) \
 		$(BIN)/nfpm package -f infra/package/nfpm.yaml -p deb -t '$(DIST)/coldframe_$(PACKAGE_VERSION)_$(ARCH).deb'
 
 .PHONY: image
@@ -210,8 +211,7 @@ image: ## build the container image of linux/amd64 and linux/arm64 (IMAGE=name, 
 .PHONY: release
 release: lambda $(addprefix binary-,$(PLATFORMS)) ## build all that is released into dist/: binaries, functions, packages, what they are made of, checksums
 	rm -f $(DIST)/*.deb $(DIST)/*.tar.gz
-	$(MAKE) --no-print-directory deb ARCH=amd64
-	$(MAKE) --no-print-directory deb ARCH=arm64
+	@set -e; for platform in $(filter linux-%,$(PLATFORMS)); do $(MAKE) --no-print-directory deb ARCH=$${platform#linux-}; done
 	@set -e; for platform in $(PLATFORMS); do \
 		go run ./internal/sbom ui/package-lock.json $(DIST)/coldframe-$$platform > $(DIST)/coldframe-$$platform.cdx.json; \
 		dir=$(DIST)/coldframe-$(VERSION)-$$platform; rm -rf $$dir; mkdir -p $$dir; \
