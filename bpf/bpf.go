@@ -95,6 +95,7 @@ type Sampler struct {
 	config  Config
 	online  string // the list of CPUs that cpus was made from
 	offCPU  closer
+	paused  bool
 }
 
 type closer interface{ Close() error }

@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -46,12 +48,7 @@ func TestVerifierBudget(t *testing.T) {
 // A spinning thread is sampled at the frequency asked for, through garbage collections.
 func TestFrequency(t *testing.T) {
 	s := open(t, Config{})
-	var stop atomic.Bool
-	go func() {
-		for !stop.Load() {
-		}
-	}()
-	defer stop.Store(true)
+	spin(t, 1)
 	read := func() (mine int) {
 		err := s.ReadSamples(func(x *Sample) {
 			if x.PID == uint32(os.Getpid()) {
@@ -105,6 +102,112 @@ func (s *Sampler) ticks(t *testing.T) float64 {
 		t.Fatal(err)
 	}
 	return float64(c.Samples + c.Idle)
+}
+
+// A CPU that goes offline and comes back is sampled again, even where nobody has looked meanwhile.
+func TestCPUsComeAndGo(t *testing.T) {
+	s := open(t, Config{Frequency: 499})
+	last := runtime.NumCPU() - 1
+	file := fmt.Sprintf("/sys/devices/system/cpu/cpu%d/online", last)
+	set := func(to string) error { return os.WriteFile(file, []byte(to), 0) }
+	if last == 0 {
+		t.Skip("this machine has one CPU")
+	}
+	if err := set("1"); err != nil {
+		t.Skipf("CPUs cannot be taken offline here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := set("1"); err != nil {
+			t.Error(err)
+		}
+	})
+	sampled := func() {
+		t.Helper()
+		if err := s.ReadSamples(func(*Sample) {}); err != nil { // of the time before
+			t.Fatal(err)
+		}
+		for n, end := 0, time.Now().Add(2*time.Minute); n < 10; time.Sleep(50 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("no samples of CPU %d", last)
+			}
+			if err := s.FollowCPUs(); err != nil {
+				t.Fatal(err)
+			}
+			err := s.ReadSamples(func(x *Sample) {
+				if x.CPU == uint32(last) {
+					n++
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	spin(t, 2)
+	sampled()
+	if err := set("0"); err != nil {
+		t.Skipf("CPU %d cannot be taken offline: %v", last, err)
+	}
+	if err := s.FollowCPUs(); err != nil {
+		t.Fatal(err)
+	}
+	if s.cpus[last] != nil {
+		t.Errorf("CPU %d is sampled while it is away", last)
+	}
+	if err := set("1"); err != nil {
+		t.Fatal(err)
+	}
+	sampled()
+	// Away and back between two looks.
+	if err := errors.Join(set("0"), set("1")); err != nil {
+		t.Fatal(err)
+	}
+	sampled()
+}
+
+// Nothing is sampled in a pause, and everything after.
+func TestPause(t *testing.T) {
+	s := open(t, Config{Frequency: 499, OffCPU: 1})
+	spin(t, 2)
+	count := func(d time.Duration) (n int) {
+		for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			if err := s.ReadSamples(func(*Sample) { n++ }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	for range 2 {
+		if err := s.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		count(100 * time.Millisecond) // what was there before
+		if n := count(200 * time.Millisecond); n != 0 {
+			t.Errorf("%d samples in a pause", n)
+		}
+		if err := s.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for end := time.Now().Add(time.Minute); n == 0 && time.Now().Before(end); {
+			n = count(100 * time.Millisecond)
+		}
+		if n == 0 {
+			t.Error("no samples after a pause")
+		}
+	}
+}
+
+// spin keeps some threads busy until the test's end.
+func spin(t *testing.T, threads int) {
+	var stop atomic.Bool
+	for range threads {
+		go func() {
+			for !stop.Load() {
+			}
+		}()
+	}
+	t.Cleanup(func() { stop.Store(true) })
 }
 
 // Events tell of a child from its fork to its exit, in order.

@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,9 +19,10 @@ import (
 // The link must stay reachable: a finaliser closes it otherwise, and sampling stops
 // without a word at the first garbage collection.
 type cpu struct {
-	clock  int
-	link   link.Link
-	events *eventRing
+	clock   int
+	counted uint64 // nanoseconds that the clock had counted when it was last asked
+	link    link.Link
+	events  *eventRing
 }
 
 func (s *Sampler) openCPU(n int) (*cpu, error) {
@@ -42,11 +44,25 @@ func (s *Sampler) openCPU(n int) (*cpu, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the clock of CPU %d: %w", n, err), c.close())
 	}
+	if s.paused {
+		if err := unix.IoctlSetInt(c.clock, unix.PERF_EVENT_IOC_DISABLE, 0); err != nil {
+			return nil, errors.Join(fmt.Errorf("pause the clock of CPU %d: %w", n, err), c.close())
+		}
+	}
 	c.link, err = link.AttachRawLink(link.RawLinkOptions{Target: c.clock, Program: s.objects.Sample, Attach: ebpf.AttachPerfEvent})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("attach to the clock of CPU %d: %w", n, err), c.close())
 	}
 	return c, nil
+}
+
+// ticks says whether the clock has gone on since it was last asked.
+func (c *cpu) ticks() bool {
+	var b [8]byte
+	n, err := unix.Read(c.clock, b[:])
+	last := c.counted
+	c.counted = binary.LittleEndian.Uint64(b[:])
+	return err == nil && n == len(b) && c.counted > last
 }
 
 func (c *cpu) close() error {
@@ -72,6 +88,11 @@ func (s *Sampler) attach(online string, cpus []int) error {
 		s.cpus[n] = c
 	}
 	s.online = online
+	return s.followWaits()
+}
+
+// followWaits attaches to the scheduler, where waits are wanted.
+func (s *Sampler) followWaits() error {
 	if s.config.OffCPU == 0 {
 		return nil
 	}
@@ -83,12 +104,58 @@ func (s *Sampler) attach(online string, cpus []int) error {
 	return nil
 }
 
-// FollowCPUs begins to sample CPUs that have come online and forgets those that have
-// gone. It costs one small read when nothing has changed.
+// Pause stops sampling until [Sampler.Resume]. Events of processes go on: whoever reads them
+// keeps knowing what runs.
+func (s *Sampler) Pause() error { return s.pause(true) }
+
+// Resume begins to sample again.
+func (s *Sampler) Resume() error { return s.pause(false) }
+
+func (s *Sampler) pause(on bool) error {
+	if s.paused == on {
+		return nil
+	}
+	s.paused = on
+	request := uint(unix.PERF_EVENT_IOC_ENABLE)
+	if on {
+		request = unix.PERF_EVENT_IOC_DISABLE
+	}
+	var errs []error
+	for n, c := range s.cpus {
+		c.counted = 0
+		if err := unix.IoctlSetInt(c.clock, request, 0); err != nil {
+			errs = append(errs, fmt.Errorf("pause or resume the clock of CPU %d: %w", n, err))
+		}
+	}
+	switch {
+	case !on:
+		errs = append(errs, s.followWaits())
+	case s.offCPU != nil:
+		errs = append(errs, s.offCPU.Close())
+		s.offCPU = nil
+	}
+	return errors.Join(errs...)
+}
+
+// FollowCPUs begins to sample CPUs that have come online and forgets those that have gone. A CPU
+// that was away between two calls is noticed by the second call after it: its clock stands still.
+// It costs some small reads when nothing has changed, and is not to be called twice within a few
+// milliseconds.
 func (s *Sampler) FollowCPUs() error {
 	online, cpus, err := onlineCPUs()
-	if err != nil || online == s.online {
+	if err != nil {
 		return err
+	}
+	stopped := false
+	for n, c := range s.cpus {
+		if !s.paused && !c.ticks() {
+			stopped = true
+			delete(s.cpus, n)
+			_ = c.close() // it has ended by itself
+		}
+	}
+	if online == s.online && !stopped {
+		return nil
 	}
 	here := map[int]bool{}
 	var errs []error
@@ -110,10 +177,11 @@ func (s *Sampler) FollowCPUs() error {
 			delete(s.cpus, n)
 		}
 	}
-	if len(errs) == 0 {
-		s.online = online
+	if err := errors.Join(errs...); err != nil {
+		return err // and try again the next time
 	}
-	return errors.Join(errs...)
+	s.online = online
+	return nil
 }
 
 func parseCPUs(list string) ([]int, error) {
