@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,12 @@ type Config struct {
 	// those that begin with "__" are for Relabel alone. It must not wait: false means that
 	// nothing is known yet, and it is asked again some seconds later. nil: nobody knows.
 	Container func(id string) (labels map[string]string, ok bool)
+
+	// Every Interval it is drawn whether the whole host is sampled until the next: Threshold
+	// of a hundred times. 0 and 100 mean always, and draw nothing. What is written is not scaled
+	// up: of many hosts each is sampled for its share of the time.
+	Interval  time.Duration // 0 means a minute
+	Threshold int
 
 	// Relabel changes a process' labels when it is first sampled. What it does not keep, the
 	// kernel drops from then on. nil keeps all. [Agent.SetRelabel] changes it later.
@@ -99,6 +106,7 @@ type Sink interface {
 // Stats are sums since the agent began.
 type Stats struct {
 	Kernel         bpf.Counters
+	Sampling       bool   // now; false in an interval that was not drawn
 	Samples        uint64 // on-CPU samples seen
 	Complete       uint64 // of them, those whose stack is whole
 	Kernels        uint64 // of them, those of kernel threads
@@ -158,12 +166,18 @@ func New(config Config, sink Sink) (*Agent, error) {
 	if config.Window == 0 {
 		config.Window = 10 * time.Second
 	}
+	if config.Interval == 0 {
+		config.Interval = time.Minute
+	}
+	if config.Threshold < 0 || config.Threshold > 100 || config.Interval < 0 {
+		return nil, fmt.Errorf("sampling %d of 100 intervals of %s: not in [0, 100], or no time: %w", config.Threshold, config.Interval, profile.ErrInvalid)
+	}
 	sampler, err := bpf.Open(config.Sampler)
 	if err != nil {
 		return nil, fmt.Errorf("open the sampler: %w", err)
 	}
 	a := &Agent{config: config, sampler: sampler, calls: make(chan func()), waits: waits{}}
-	a.stats.ByStop = map[string]uint64{}
+	a.stats.ByStop, a.stats.Sampling = map[string]uint64{}, true
 	a.processes = newProcesses(config, sampler.Tables())
 	a.processes.seed()
 	a.window = newWindow(time.Now())
@@ -192,6 +206,13 @@ func (a *Agent) loop(ctx context.Context) error {
 	defer flush.Stop()
 	sweep := time.NewTicker(leftover)
 	defer sweep.Stop()
+	var drawn <-chan time.Time
+	if t := a.config.Threshold; t > 0 && t < 100 {
+		draw := time.NewTicker(a.config.Interval)
+		defer draw.Stop()
+		drawn = draw.C
+		a.draw()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -207,11 +228,23 @@ func (a *Agent) loop(ctx context.Context) error {
 		case <-sweep.C:
 			a.config.Observer.failed(a.sampler.FollowCPUs())
 			a.processes.sweep()
+		case <-drawn:
+			a.draw()
 		case l := <-a.processes.binaries.loaded:
 			a.processes.loaded(l)
 		case call := <-a.calls:
 			call()
 		}
+	}
+}
+
+// draw decides whether the host is sampled until it is drawn again.
+func (a *Agent) draw() {
+	a.stats.Sampling = rand.IntN(100) < a.config.Threshold
+	if a.stats.Sampling {
+		a.config.Observer.failed(a.sampler.Resume())
+	} else {
+		a.config.Observer.failed(a.sampler.Pause())
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"text/tabwriter"
 	"time"
@@ -26,17 +27,19 @@ type agentCmd struct {
 	Node       string `help:"This host's name, the label node; in Kubernetes the node's. The host name when left out."`
 	ConfigPath string `placeholder:"FILE" help:"Relabelling of processes: relabel_configs, as Prometheus has them. Read again on SIGHUP and when it changes."`
 
-	ProfilingDuration             time.Duration     `default:"10s" help:"What one profile covers."`
-	ProfilingCPUSamplingFrequency int               `default:"99" name:"profiling-cpu-sampling-frequency" placeholder:"HZ" help:"Samples a second and CPU. Not 100: much periodic work runs every 10 ms and would be seen always or never."`
-	OffCPUThreshold               float64           `name:"off-cpu-threshold" placeholder:"SHARE" help:"Share of waits that are followed, in [0, 1]; 0: none. Each costs about 15 µs."`
-	Unwind                        string            `default:"auto" enum:"auto,fp" help:"How to walk stacks: auto, by unwind tables and else by frame pointers, or fp, by frame pointers alone."`
-	UnwindTableBytes              int               `default:"33554432" placeholder:"BYTES" help:"How much locked memory unwind tables may take, at most 32 MiB."`
-	IgnoreUnsafeKernelVersion     bool              `help:"Profile on kernels that are known to lock up under it."`
-	IncludeEnvVar                 []string          `placeholder:"NAME" help:"Environment variables of processes that become labels."`
-	MetadataExternalLabels        map[string]string `mapsep:";" placeholder:"NAME=VALUE;…" help:"Labels for all series of this host."`
-	MetadataEnableThreadLabel     bool              `help:"thread_id and thread_name as sample labels. Profiles become larger."`
-	MetadataEnableCPULabel        bool              `name:"metadata-enable-cpu-label" help:"cpu as a sample label."`
-	MetadataEnablePIDLabel        bool              `name:"metadata-enable-pid-label" help:"pid as a sample label."`
+	ProfilingDuration               time.Duration     `default:"10s" help:"What one profile covers."`
+	ProfilingCPUSamplingFrequency   int               `default:"99" name:"profiling-cpu-sampling-frequency" placeholder:"HZ" help:"Samples a second and CPU. Not 100: much periodic work runs every 10 ms and would be seen always or never."`
+	ProfilingProbabilisticInterval  time.Duration     `default:"1m" help:"How long it holds what --profiling-probabilistic-threshold has decided."`
+	ProfilingProbabilisticThreshold int               `default:"100" placeholder:"PERCENT" help:"In how many of a hundred intervals this host is sampled, in [1, 100]; drawn anew for each. For fleets too large to be sampled all the time."`
+	OffCPUThreshold                 float64           `name:"off-cpu-threshold" placeholder:"SHARE" help:"Share of waits that are followed, in [0, 1]; 0: none. Each costs about 15 µs."`
+	Unwind                          string            `default:"auto" enum:"auto,fp" help:"How to walk stacks: auto, by unwind tables and else by frame pointers, or fp, by frame pointers alone."`
+	UnwindTableBytes                int               `default:"33554432" placeholder:"BYTES" help:"How much locked memory unwind tables may take, at most 32 MiB."`
+	IgnoreUnsafeKernelVersion       bool              `help:"Profile on kernels that are known to lock up under it."`
+	IncludeEnvVar                   []string          `placeholder:"NAME" help:"Environment variables of processes that become labels."`
+	MetadataExternalLabels          map[string]string `mapsep:";" placeholder:"NAME=VALUE;…" help:"Labels for all series of this host."`
+	MetadataEnableThreadLabel       bool              `help:"thread_id and thread_name as sample labels. Profiles become larger."`
+	MetadataEnableCPULabel          bool              `name:"metadata-enable-cpu-label" help:"cpu as a sample label."`
+	MetadataEnablePIDLabel          bool              `name:"metadata-enable-pid-label" help:"pid as a sample label."`
 
 	Kubernetes                         string `default:"auto" enum:"auto,on,off" help:"Name pods: ask the API server and the container runtime where there are any (auto), or fail without (on)."`
 	Kubeconfig                         string `placeholder:"FILE" help:"How the API server is reached from outside a cluster."`
@@ -46,6 +49,8 @@ type agentCmd struct {
 	RemoteStoreBearerTokenFile    string            `placeholder:"FILE" help:"Token for it, read again for each request."`
 	RemoteStoreInsecure           bool              `help:"Reach it without TLS."`
 	RemoteStoreInsecureSkipVerify bool              `help:"Do not check its certificate."`
+	RemoteStoreClientCert         string            `placeholder:"FILE" help:"Certificate to show it, in PEM, with --remote-store-client-key."`
+	RemoteStoreClientKey          string            `placeholder:"FILE" help:"The certificate's private key, in PEM."`
 	RemoteStoreGRPCHeaders        map[string]string `name:"remote-store-grpc-headers" mapsep:";" placeholder:"NAME=VALUE;…" help:"Headers of each request, as X-Scope-OrgID."`
 
 	LocalStoreDirectory string        `placeholder:"DIR" help:"Keep profiles as plain pprof files here, beside the bucket or instead of it."`
@@ -55,8 +60,10 @@ type agentCmd struct {
 	SpoolBytes          int64         `default:"1073741824" help:"How many bytes the spool may take."`
 	MemoryBytes         int64         `default:"67108864" help:"How many bytes of profiles may wait in memory."`
 
-	HTTPAddress string `default:"127.0.0.1:7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics, health and what is known of processes are served."`
-	Preflight   bool   `help:"Say what this machine has of what profiling needs, and exit."`
+	HTTPAddress          string `default:"127.0.0.1:7071" name:"http-address" placeholder:"HOST:PORT" help:"Where metrics, health and what is known of processes are served."`
+	MutexProfileFraction int    `placeholder:"N" help:"Report one of N waits for the agent's own mutexes in /debug/pprof/mutex; 0: none."`
+	BlockProfileRate     int    `placeholder:"NANOSECONDS" help:"Report one blocking of so long on average in /debug/pprof/block; 0: none."`
+	Preflight            bool   `help:"Say what this machine has of what profiling needs, and exit."`
 
 	webFlags
 	bucketFlag
@@ -75,6 +82,8 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 		return usage(errors.New("where to? give --bucket-config FILE, --remote-store-address HOST:PORT or --local-store-directory DIR"))
 	}
 	limitMemory(c.MemoryBytes)
+	runtime.SetMutexProfileFraction(c.MutexProfileFraction)
+	runtime.SetBlockProfileRate(c.BlockProfileRate)
 	var bkt bucket.Bucket
 	if c.BucketConfig != "" {
 		if bkt, err = c.open(ctx, g); err != nil {
@@ -106,6 +115,8 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 		}
 		to = append(to, uploads{up, g.tenant})
 	}
+	recent := agent.NewRecent(recentBytes)
+	to = append(to, recent)
 	err = p.addKubernetes(c, &cfg)
 	if err != nil {
 		return errors.Join(err, p.close())
@@ -114,6 +125,10 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 	if err != nil {
 		return errors.Join(err, p.close())
 	}
+	page := a.Page(recent)
+	p.server.Handle("GET /processes", page)
+	p.server.Handle("GET /profiles/{id}", page)
+	p.index = http.RedirectHandler("/processes", http.StatusFound)
 	if c.ConfigPath != "" {
 		p.roles.Go(func() error { return p.reloadRelabel(a, c.ConfigPath) })
 	}
@@ -124,6 +139,9 @@ func (c *agentCmd) Run(ctx context.Context, g *globals) error {
 	return p.wait()
 }
 
+// recentBytes is what the profiles may take that the agent's own page shows.
+const recentBytes = 8 << 20
+
 // config is what the flags say.
 func (c *agentCmd) config() (agent.Config, error) {
 	external, err := profile.LabelsFromMap(c.MetadataExternalLabels)
@@ -133,7 +151,11 @@ func (c *agentCmd) config() (agent.Config, error) {
 	if c.ProfilingDuration <= 0 {
 		return agent.Config{}, usage(fmt.Errorf("--profiling-duration %s: want more than 0", c.ProfilingDuration))
 	}
+	if t := c.ProfilingProbabilisticThreshold; t < 1 || t > 100 || c.ProfilingProbabilisticInterval <= 0 {
+		return agent.Config{}, usage(fmt.Errorf("--profiling-probabilistic-threshold %d of intervals of %s: want a threshold in [1, 100] and an interval of more than 0", t, c.ProfilingProbabilisticInterval))
+	}
 	cfg := agent.Config{
+		Interval: c.ProfilingProbabilisticInterval, Threshold: c.ProfilingProbabilisticThreshold,
 		Node: c.Node, Window: c.ProfilingDuration, Unwind: agent.Unwind(c.Unwind),
 		Sampler: bpf.Config{
 			Frequency: c.ProfilingCPUSamplingFrequency, OffCPU: c.OffCPUThreshold,
@@ -164,9 +186,17 @@ func (p *process) addRemote(c *agentCmd) (*agent.Remote, error) {
 	for name, value := range c.RemoteStoreGRPCHeaders {
 		header.Set(name, value)
 	}
+	security := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.RemoteStoreInsecureSkipVerify} //nolint:gosec // who asks for it by name gets it
+	if c.RemoteStoreClientCert != "" || c.RemoteStoreClientKey != "" {
+		pair, err := tls.LoadX509KeyPair(c.RemoteStoreClientCert, c.RemoteStoreClientKey)
+		if err != nil {
+			return nil, usage(fmt.Errorf("--remote-store-client-cert, --remote-store-client-key: %w", err))
+		}
+		security.Certificates = []tls.Certificate{pair}
+	}
 	remote, err := agent.NewRemote(agent.RemoteConfig{
 		Address: c.RemoteStoreAddress, Plaintext: c.RemoteStoreInsecure, TokenFile: c.RemoteStoreBearerTokenFile, Header: header,
-		TLS:        &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: c.RemoteStoreInsecureSkipVerify}, //nolint:gosec // who asks for it by name gets it
+		TLS:        security,
 		QueueBytes: c.MemoryBytes, Observer: observeRemote(p.metrics, p.g.log),
 	})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,6 +117,9 @@ func agentEndToEnd(t *testing.T, reader, writer string) {
 	a.ready(t, url)
 	waitSampled(t, url, 400, "c", "go", "python")
 	checkProcesses(t, url)
+	if status, body, err := fetch(t, url+"/"); err != nil || status != http.StatusOK || !bytes.Contains(body, []byte("cfe2e_c")) {
+		t.Errorf("the page: %d, %v\n%s", status, err, body)
+	}
 	checkReload(t, a, url, config)
 	if err := a.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -332,6 +336,56 @@ func TestAgentWithoutCapabilities(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/local"); err == nil {
 		t.Error("it has written something")
+	}
+}
+
+// Four capabilities are enough, without any of root's others. (Another user would also need
+// DAC_READ_SEARCH, to read what is said of processes and binaries to their owner alone.)
+func TestAgentByCapabilities(t *testing.T) {
+	machine.Sampled(t, bpf.Inspect().Refused)
+	const caps = "+bpf,+perfmon,+sys_ptrace,+checkpoint_restore"
+	c := filepath.Join(t.TempDir(), "cfcap_c")
+	build(t, "gcc", "-O2", "-o", c, "../../bpf/testdata/ratio.c")
+	burn(t, "c", c)
+	address := freeAddress(t)
+	dir, cmd := unprivileged(t, "agent", "--local-store-directory", "DIR/local", "--http-address", address,
+		"--include-env-var", "CF_E2E", "--profiling-duration", "1s", "--profiling-cpu-sampling-frequency", "199")
+	kept := []string{"setpriv", "--bounding-set=-all," + caps, "--inh-caps=-all"}
+	cmd.Args = append(kept, cmd.Args[slices.Index(cmd.Args, dir+"/coldframe"):]...)
+	a := watch(t, cmd)
+	a.ready(t, "http://"+address)
+	waitSampled(t, "http://"+address, 300, "c")
+	_, body, err := fetch(t, "http://"+address+"/api/processes")
+	var all []agent.ProcessInfo
+	if err != nil || json.Unmarshal(body, &all) != nil {
+		t.Fatalf("/api/processes: %v\n%s", err, body)
+	}
+	for _, p := range all {
+		if p.Comm == "cfcap_c" && p.Complete*100 < p.Samples*90 {
+			t.Errorf("%d of %d stacks are whole", p.Complete, p.Samples)
+		}
+	}
+	if err := a.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-a.done; err != nil {
+		t.Errorf("the agent did not stop cleanly: %v\n%s", err, a.stderr)
+	}
+	a.done <- nil
+	files, err := filepath.Glob(dir + "/local/process_cpu/cfcap_c/*.pb.gz")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no profiles in %s: %v", dir, err)
+	}
+	body, err = os.ReadFile(files[len(files)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := pprof.ParseData(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := p.String(); !strings.Contains(s, "heavy") || !strings.Contains(s, "spin") {
+		t.Errorf("the functions have no names:\n%s", s)
 	}
 }
 

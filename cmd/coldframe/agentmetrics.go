@@ -89,6 +89,12 @@ func agentMetricList() []agentMetric {
 		counter("profiles", "Profiles handed on.", func(s *agent.Stats) uint64 { return s.Profiles }),
 		counter("lost_profiles", "Profiles that neither the bucket's queue nor the local store took.", func(s *agent.Stats) uint64 { return s.ProfilesLost }),
 		counter("refused_tables", "Binaries whose unwind table found no room and that are walked by frame pointers.", func(s *agent.Stats) uint64 { return s.TablesRefused }),
+		gauge("sampling", "1 while this host is sampled, 0 in intervals that were not drawn.", func(s *agent.Stats) int {
+			if s.Sampling {
+				return 1
+			}
+			return 0
+		}),
 		gauge("processes", "Processes known.", func(s *agent.Stats) int { return s.Processes }),
 		gauge("binaries", "Binaries known.", func(s *agent.Stats) int { return s.Binaries }),
 		gauge("tables", "Binaries with an unwind table in the kernel.", func(s *agent.Stats) int { return s.Tables }),
