@@ -16,8 +16,8 @@ const partQuery = "part"
 
 // TenantLimits are what a tenant may ask for. Zero fields mean no limit.
 type TenantLimits struct {
-	Range   time.Duration // of one query; longer ones are refused
-	Bytes   int64         // that one query would read, as planned; more are refused
+	Range time.Duration // of one query; longer ones are refused
+	Bytes int64         // that one query would read, as planned; more are refused
 	// Queries is how many are answered at a time; others wait for their turn, up to their timeout.
 	// Another number holds as soon as no query of the tenant runs.
 	Queries int
