@@ -28,11 +28,11 @@ func (d *Decoder) Uncompress(data []byte) ([]byte, error) {
 		if len(data) > limits.MaxCompressedBytes {
 			return nil, overLimit("MaxCompressedBytes", "bytes of gzip", len(data), limits.MaxCompressedBytes)
 		}
-		var r *gzip.Reader
-		r, err = gzip.NewReader(bytes.NewReader(data))
+		err = d.gunzip.reset(data)
 		if err == nil {
-			err = d.readRaw(r, limits.MaxBytes)
+			err = d.readRaw(&d.gunzip.r, limits.MaxBytes)
 		}
+		d.gunzip.input.Reset(nil) // a decoder at rest keeps no profile
 	case bytes.HasPrefix(data, zstdMagic):
 		if len(data) > limits.MaxCompressedBytes {
 			return nil, overLimit("MaxCompressedBytes", "bytes of zstd", len(data), limits.MaxCompressedBytes)
@@ -41,6 +41,7 @@ func (d *Decoder) Uncompress(data []byte) ([]byte, error) {
 		if err == nil {
 			err = d.readRaw(d.unzstd.r, limits.MaxBytes)
 		}
+		d.unzstd.input.Reset(nil)
 	default:
 		return data, nil
 	}
@@ -48,6 +49,17 @@ func (d *Decoder) Uncompress(data []byte) ([]byte, error) {
 		err = invalidf("pprof: %w", err)
 	}
 	return d.raw, err
+}
+
+// gunzip is a decoder of gzip, whose window and tables are taken again for each profile.
+type gunzip struct {
+	r     gzip.Reader
+	input bytes.Reader
+}
+
+func (z *gunzip) reset(data []byte) error {
+	z.input.Reset(data)
+	return z.r.Reset(&z.input)
 }
 
 // unzstd is a decoder of zstd, made when the first is met.

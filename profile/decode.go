@@ -32,6 +32,7 @@ type Decoder struct {
 	raw    []byte // what Uncompress made
 	tail   []byte // the last fields of a profile, and padding
 	base   int    // where in the profile the bytes that are being read begin
+	gunzip gunzip
 	unzstd unzstd
 
 	mappings, functions, locations idIndex
