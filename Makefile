@@ -140,6 +140,10 @@ bench: need-go ## run the benchmarks (BENCH=regexp BENCHTIME=5x COUNT=n) and wri
 bench-month: need-go ## ask a bucket of 30 days that is 40 ms away, cold and warm (minutes to fill it)
 	COLDFRAME_MONTH_DAYS=30 go test -run '^$$' -bench '^BenchmarkMonth$$' -benchtime 20x -timeout 60m ./query
 
+.PHONY: bench-scrape
+bench-scrape: need-go ## scrape 10,000 profiles of addresses every 15 s, twice
+	COLDFRAME_BENCH_PAIRS=10000 go test -run '^$$' -bench '^BenchmarkScrape$$' -benchtime 2x -timeout 10m ./ingest/scrape
+
 .PHONY: tools
 tools: test-tools $(BIN)/golangci-lint ## install the linter and the servers that tests run against
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -22,13 +23,24 @@ import (
 )
 
 // clientEnv makes the test binary a client, so that what clients cost is not counted:
-// its value is the server's URL. At every line it reads it pushes the corpus and answers
-// with a line.
+// its value is the part of the corpus to push and the server's URL. At every line it reads
+// it pushes that and answers with a line.
 const clientEnv = "COLDFRAME_TEST_PUSH_CLIENT"
 
+// part gives the profiles of a part of the corpus: all, or those of about 18 KB, in
+// gzip, which is what the profiles of many fleets are.
+func part(name string) (profiles []corpus.Profile) {
+	for _, p := range corpus.FiveMinutes() {
+		if name == "all" || 12_000 <= len(p.Body) && len(p.Body) < 24_000 {
+			profiles = append(profiles, p)
+		}
+	}
+	return profiles
+}
+
 func TestMain(m *testing.M) {
-	if url := os.Getenv(clientEnv); url != "" {
-		if err := pushCorpus(url); err != nil {
+	if what, url, ok := strings.Cut(os.Getenv(clientEnv), " "); ok {
+		if err := pushCorpus(part(what), url); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -37,13 +49,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func pushCorpus(url string) error {
+func pushCorpus(profiles []corpus.Profile, url string) error {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
 	c := connect.NewClient[parcav1.WriteRawRequest, parcav1.WriteRawResponse](
 		&http.Client{Transport: &http.Transport{Protocols: protocols}}, url+parcav1.ProfileStoreServiceWriteRawProcedure, connect.WithGRPC())
 	var requests []*parcav1.WriteRawRequest
-	for _, p := range corpus.FiveMinutes() {
+	for _, p := range profiles {
 		labels := []string{"__name__", p.Name}
 		for _, l := range p.Labels {
 			labels = append(labels, l.Name, l.Value)
@@ -70,14 +82,20 @@ func pushCorpus(url string) error {
 // From the socket to an object in a folder that is synced: the corpus comes from another
 // process in gRPC requests of one profile each, 16 at a time.
 func BenchmarkWriteRaw(b *testing.B) {
-	profiles := corpus.FiveMinutes()
+	for _, what := range []string{"all", "18KB"} {
+		b.Run(what, func(b *testing.B) { benchmarkWriteRaw(b, what) })
+	}
+}
+
+func benchmarkWriteRaw(b *testing.B, what string) {
+	profiles := part(what)
 	bkt, err := bucket.Open(b.Context(), fmt.Appendf(nil, "type: FILESYSTEM\nconfig:\n  directory: %s\n", filepath.Join(b.TempDir(), "bucket")))
 	if err != nil {
 		b.Fatal(err)
 	}
 	s := serveOn(b, bkt, push.Config{}, upload.Config{})
 	cmd := exec.CommandContext(b.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), clientEnv+"="+s.URL)
+	cmd.Env = append(os.Environ(), clientEnv+"="+what+" "+s.URL)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -106,6 +124,7 @@ func BenchmarkWriteRaw(b *testing.B) {
 		}
 	}
 	report()
+	b.ReportMetric(float64(corpus.Bytes(profiles))/1e3/float64(len(profiles)), "KB/profile")
 	in.Close()
 	if err := cmd.Wait(); err != nil {
 		b.Fatal(err)
