@@ -145,7 +145,7 @@ bench: need-go ## run the benchmarks (BENCH=regexp BENCHTIME=5x COUNT=n) and wri
 
 .PHONY: bench-month
 bench-month: need-go ## ask a bucket of 30 days that is 40 ms away, cold and warm (minutes to fill it)
-	COLDFRAME_MONTH_DAYS=30 go test -run '^$$' -bench '^BenchmarkMonth$$' -benchtime 20x -timeout 60m ./query
+	COLDFRAME_MONTH_DAYS=30 go test -run '^$$' -bench '^BenchmarkMonth$$' -benchtime 200x -timeout 60m ./query
 
 .PHONY: bench-scrape
 bench-scrape: need-go ## scrape 10,000 profiles of addresses every 15 s, twice

@@ -57,7 +57,7 @@ func BenchmarkFlamegraph(b *testing.B) {
 			{"one service", fmt.Sprintf("{service_name=%q}", service)},
 			{"all services", "{}"},
 		} {
-			for caches, cfg := range map[string]Config{"cold": {SnapshotTTL: -1, IndexCacheBytes: -1, RangeCacheBytes: -1}, "warm": {RangeCacheBytes: -1}} {
+			for caches, cfg := range map[string]Config{"cold": {SnapshotTTL: -1, IndexCacheBytes: -1, RangeCacheBytes: -1, SumCacheBytes: -1, TailCacheBytes: -1}, "warm": {RangeCacheBytes: -1}} {
 				b.Run(fmt.Sprintf("%s/%s/%s", layout, c.what, caches), func(b *testing.B) {
 					q := h.querier(h.bkt, cfg)
 					req := request(b, c.selector, "process_cpu", first.Add(-time.Hour), first.Add(time.Hour))

@@ -76,7 +76,7 @@ func TestEndsAreReadOnce(t *testing.T) {
 		cfg    Config
 		ranges int64 // of the second of two queries
 	}{
-		{"keeping nothing", Config{IndexCacheBytes: -1, RangeCacheBytes: -1}, 2},
+		{"keeping nothing", Config{IndexCacheBytes: -1, RangeCacheBytes: -1, SumCacheBytes: -1, TailCacheBytes: -1}, 2},
 		{"with caches", Config{}, 0},
 	} {
 		reads := &blockReads{Bucket: h.bkt}

@@ -85,7 +85,7 @@ func (p *Plan) add(b PlannedBlock) {
 // explainBlock guesses what an Arrow block takes: its end, unless the index is in memory, and
 // of the rest the range's share, in a request each for rows and stacks.
 func (r *run) explainBlock(key string, m block.Meta) PlannedBlock {
-	_, cached := r.indexes.get(key)
+	cached := r.indexes.has(key)
 	b := PlannedBlock{Key: key, Level: m.Level, From: time.UnixMilli(m.MinTime), To: time.UnixMilli(m.MaxTime), Size: m.Size, Profiles: m.Profiles, Cached: cached}
 	if m.Size <= wholeBelow {
 		b.Requests, b.Bytes = 1, m.Size

@@ -69,7 +69,7 @@ func newHouse() *house {
 	h := &house{bkt: bucket.Mem(), now: time.Date(2026, 8, 21, 12, 0, 30, 0, time.UTC), rollups: testRollups}
 	h.bkt.Clock = func() time.Time { return h.now }
 	h.cat = catalog.New(h.bkt, catalog.Config{})
-	h.q = h.querier(h.bkt, Config{SnapshotTTL: -1, IndexCacheBytes: -1, RangeCacheBytes: -1})
+	h.q = h.querier(h.bkt, Config{SnapshotTTL: -1, IndexCacheBytes: -1, RangeCacheBytes: -1, SumCacheBytes: -1, TailCacheBytes: -1})
 	return h
 }
 

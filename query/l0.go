@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
@@ -16,9 +15,9 @@ import (
 )
 
 // eachL0 reads pprof blocks and calls f with each, several at a time. f must note
-// itself what it cannot use of one.
-func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.Context, key string, rd *pprofblock.Reader) error) error {
-	_, err := each(ctx, r.ledger, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
+// itself what it cannot use of one. eachL0 returns for how many f did not fail.
+func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.Context, key string, rd *pprofblock.Reader) error) (sound int, err error) {
+	good, err := each(ctx, r.ledger, r.cfg.Concurrency, l0s, catalog.L0.String, func(ctx context.Context, l0 catalog.L0) error {
 		defer progressOf(ctx).finish(1)
 		if err := r.reserve(l0.Size, "the pprof blocks of the last minutes"); err != nil {
 			return err
@@ -33,7 +32,7 @@ func (r *run) eachL0(ctx context.Context, l0s []catalog.L0, f func(ctx context.C
 		}
 		return f(ctx, l0.String(), rd)
 	})
-	return err
+	return len(good), err
 }
 
 // wants says whether a profile of a pprof block is asked for, or may be: samples says
@@ -52,49 +51,24 @@ func (r *run) wants(e *pprofblock.Entry, samples bool) bool {
 	return true
 }
 
-// decodeL0s makes parts of the profiles in pprof blocks that are asked for. Blocks are
-// read and decoded several at a time; those that one CPU decodes share a part.
-func (r *run) decodeL0s(ctx context.Context, p *plan) ([]*part, error) {
-	idle := make(chan *decoder, runtime.GOMAXPROCS(0))
-	for range cap(idle) {
-		idle <- &decoder{run: r}
-	}
-	err := r.eachL0(ctx, p.l0s, func(ctx context.Context, key string, rd *pprofblock.Reader) error {
-		r.learnTypes(p, rd)
-		d := <-idle
-		defer func() { idle <- d }()
-		return d.add(ctx, key, rd)
-	})
-	if err != nil {
-		return nil, err
-	}
-	var parts []*part
-	for range cap(idle) {
-		d := <-idle
-		for window := range d.builders {
-			if err := d.finish(ctx, window); err != nil {
-				return nil, err
-			}
-		}
-		parts = append(parts, d.parts...)
-	}
-	return parts, nil
-}
-
-// learnTypes adds a pprof block's types to those that are known.
-func (r *run) learnTypes(p *plan, rd *pprofblock.Reader) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range rd.Manifest().Profiles {
-		p.learn(rd.Manifest().Profiles[i].Types())
-	}
-}
-
 // decoder turns pprof profiles into Arrow blocks in memory.
 type decoder struct {
 	*run
-	builders map[int64]*arrowblock.Builder // by window of time
-	parts    []*part
+	builders  map[int64]*arrowblock.Builder // by window of time
+	blocks    []*arrowblock.Block
+	sizeBytes int64 // of blocks
+
+	types []profile.Type // of all profiles, sorted
+	lossy bool           // a profile that was asked for is not in blocks
+}
+
+// learn notes types that there are.
+func (d *decoder) learn(types []profile.Type) {
+	for _, t := range types {
+		if i, known := slices.BinarySearchFunc(d.types, t, profile.Type.Compare); !known {
+			d.types = slices.Insert(d.types, i, t)
+		}
+	}
 }
 
 const (
@@ -121,6 +95,7 @@ func (d *decoder) add(ctx context.Context, key string, rd *pprofblock.Reader) er
 			err = d.addProfile(ctx, e, body)
 		}
 		if err != nil {
+			d.lossy = true
 			if err = d.lose(ctx, key, fmt.Errorf("%s: %w", e.File, err)); err != nil {
 				return err
 			}
@@ -159,7 +134,7 @@ func (d *decoder) addProfile(ctx context.Context, e *pprofblock.Entry, body []by
 	return nil
 }
 
-// finish makes a part of a builder's profiles.
+// finish makes a block of a builder's profiles.
 func (d *decoder) finish(ctx context.Context, window int64) error {
 	var b bytes.Buffer
 	if _, err := d.builders[window].Finish(&b); err != nil {
@@ -170,10 +145,7 @@ func (d *decoder) finish(ctx context.Context, window int64) error {
 	if err != nil {
 		return err
 	}
-	p := &part{}
-	if err := d.match(ctx, p, blk); err != nil {
-		return err
-	}
-	d.parts = append(d.parts, p)
+	d.blocks = append(d.blocks, blk)
+	d.sizeBytes += int64(b.Len()) + blk.SizeBytes()
 	return d.reserve(int64(b.Len()), "the profiles of the last minutes")
 }

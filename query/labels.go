@@ -144,7 +144,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 	if err != nil {
 		return err
 	}
-	return r.eachL0(ctx, p.l0s, func(_ context.Context, _ string, rd *pprofblock.Reader) error {
+	_, err = r.eachL0(ctx, p.l0s, func(_ context.Context, _ string, rd *pprofblock.Reader) error {
 		for i := range rd.Manifest().Profiles {
 			if e := &rd.Manifest().Profiles[i]; r.wants(e, false) {
 				visit(e.Labels, e.Types())
@@ -152,6 +152,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 		}
 		return nil
 	})
+	return err
 }
 
 // dropAbsent drops from a part's series those without a profile in the range.

@@ -56,7 +56,11 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 	var trees []*arrowblock.Tree
 	var labelled []*share
 	grouped := map[int][]*arrowblock.Tree{}
-	sound, err := r.eachShared(ctx, s.parts, c, full, func(ctx context.Context, p *part) error {
+	var into *sumList
+	if r.remembers(full) {
+		into = &sumList{}
+	}
+	sound, err := r.eachShared(ctx, s.parts, c, into, full, func(ctx context.Context, p *part) error {
 		shares, err := r.readPart(ctx, p, c, m.sym, full)
 		if err != nil {
 			return err
@@ -79,6 +83,7 @@ func (r *run) merge(ctx context.Context, s *selection, c *choice, full bool) (*m
 	}
 	s.parts = sound
 	r.counted(s.profiles())
+	trees = m.takeSums(into, trees)
 	if len(trees) == 0 {
 		trees = append(trees, arrowblock.NewTree(&arrowblock.Stacks{Depth: []uint16{0}, Frame: []arrowblock.FrameID{0}}, len(c.samples)))
 	}

@@ -67,6 +67,19 @@ type Config struct {
 	// RangeCacheBytes is how much memory ranges of blocks and pprof blocks, as they lie in the
 	// bucket, may take; 128 MiB. Negative: nothing is kept.
 	RangeCacheBytes int64
+	// CacheDir is a folder in which ranges of Arrow blocks are kept too, so that they outlive the
+	// process; several processes may have the same one. "": there is none.
+	CacheDir string
+	// CacheDiskBytes is how many bytes of files CacheDir may have; 1 GiB. Each process
+	// that shares it may go a sixteenth over it for a while.
+	CacheDiskBytes int64
+	// SumCacheBytes is how much memory sums of blocks may take, by what was asked of them;
+	// 128 MiB. They spare what an answer costs but the drawing of it: reading, decoding and merging of
+	// blocks that were merged for a like question before. Negative: nothing is kept.
+	SumCacheBytes int64
+	// TailCacheBytes is how much memory decoded pprof blocks of the last minutes may take; 64 MiB.
+	// Negative: nothing is kept.
+	TailCacheBytes int64
 
 	// Remote computes parts of large queries in other processes; nil: all is done in this one.
 	Remote Remote
@@ -120,6 +133,9 @@ type Querier struct {
 	snapshots  snapshots
 	indexes    *lru[string, *arrowblock.Block] // by key
 	ranges     *lru[objectRange, []byte]
+	disk       *diskCache // behind ranges; nil: none
+	sumCache   *lru[sumKey, *sum]
+	tailCache  *lru[string, *tailBlocks]
 	cpu        cpuMeter
 }
 
@@ -134,6 +150,9 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
 	setDefault(&cfg.SnapshotTTL, time.Second)
 	setDefault(&cfg.IndexCacheBytes, 256<<20)
 	setDefault(&cfg.RangeCacheBytes, 128<<20)
+	setDefault(&cfg.CacheDiskBytes, 1<<30)
+	setDefault(&cfg.SumCacheBytes, 128<<20)
+	setDefault(&cfg.TailCacheBytes, 64<<20)
 	cfg.Prices = cfg.Prices.withDefaults()
 	if cfg.Tenant == nil {
 		cfg.Tenant = serve.Tenant
@@ -145,12 +164,15 @@ func New(cat *catalog.Catalog, bkt bucket.Bucket, cfg Config) *Querier {
 		cfg.Now = time.Now
 	}
 	return &Querier{
-		cfg:      cfg,
-		cat:      cat,
-		bkt:      bkt,
-		requests: newTurns(cfg.Concurrency),
-		indexes:  newLRU[string, *arrowblock.Block](cfg.IndexCacheBytes),
-		ranges:   newLRU[objectRange, []byte](cfg.RangeCacheBytes),
+		cfg:       cfg,
+		cat:       cat,
+		bkt:       bkt,
+		requests:  newTurns(cfg.Concurrency),
+		indexes:   newLRU[string, *arrowblock.Block](cfg.IndexCacheBytes),
+		ranges:    newLRU[objectRange, []byte](cfg.RangeCacheBytes),
+		disk:      newDiskCache(cfg.CacheDir, cfg.CacheDiskBytes),
+		sumCache:  newLRU[sumKey, *sum](cfg.SumCacheBytes),
+		tailCache: newLRU[string, *tailBlocks](cfg.TailCacheBytes),
 	}
 }
 

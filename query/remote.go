@@ -282,20 +282,21 @@ func (p *part) chosenShare() float64 {
 }
 
 // eachShared is [each] for the parts of a query, some of which other processes may read.
-func (r *run) eachShared(ctx context.Context, parts []*part, c *choice, full bool, read func(context.Context, *part) error) ([]*part, error) {
+// Those read here become sums in into, unless it is nil.
+func (r *run) eachShared(ctx context.Context, parts []*part, c *choice, into *sumList, full bool, read func(context.Context, *part) error) ([]*part, error) {
 	here, others := r.share(parts)
 	if len(others) == 0 {
-		return each(ctx, r.ledger, mergesAtATime(), parts, (*part).name, read)
+		return r.eachHere(ctx, parts, c, into, read)
 	}
 	sound := make([][]*part, 1+len(others))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		sound[0], err = each(ctx, r.ledger, mergesAtATime(), here, (*part).name, read)
+		sound[0], err = r.eachHere(ctx, here, c, into, read)
 		return err
 	})
 	for i, a := range others {
 		g.Go(func() (err error) {
-			sound[1+i], err = r.mergeAway(ctx, a, c, full, read)
+			sound[1+i], err = r.mergeAway(ctx, a, c, into, full, read)
 			return err
 		})
 	}
@@ -307,7 +308,7 @@ func (r *run) eachShared(ctx context.Context, parts []*part, c *choice, full boo
 
 // mergeAway has a worker read some parts, or else reads them here, and returns those that
 // are in the sum. read does what merge does with a part.
-func (r *run) mergeAway(ctx context.Context, a away, c *choice, full bool, read func(context.Context, *part) error) ([]*part, error) {
+func (r *run) mergeAway(ctx context.Context, a away, c *choice, into *sumList, full bool, read func(context.Context, *part) error) ([]*part, error) {
 	partial, err := r.cfg.Remote.Compute(ctx, a.worker, r.partOf(a.parts, c, full))
 	if err == nil {
 		err = r.readPartial(ctx, partial, c, read)
@@ -317,7 +318,7 @@ func (r *run) mergeAway(ctx context.Context, a away, c *choice, full bool, read 
 			return nil, err
 		}
 		r.remoteFailed(a.worker, err)
-		return each(ctx, r.ledger, mergesAtATime(), a.parts, (*part).name, read)
+		return r.eachHere(ctx, a.parts, c, into, read)
 	}
 	r.charge(partial)
 	return r.credit(ctx, a.parts, partial, full)

@@ -162,6 +162,7 @@ func (r *ledger) lose(ctx context.Context, key string, err error) error {
 	if errors.Is(err, block.ErrCorrupt) { // perhaps only on the way here
 		r.indexes.forget(func(k string) bool { return k == key })
 		r.ranges.forget(func(k objectRange) bool { return k.key == key })
+		r.disk.forget(key)
 	}
 	return nil
 }

@@ -26,11 +26,16 @@ const (
 	splitInto  = 8 << 20
 )
 
-// read returns a range of an object, from the cache or the bucket. The bytes are
+// read returns a range of an object, from memory, the disk or the bucket. The bytes are
 // shared and must not be changed.
 func (q *Querier) read(ctx context.Context, r objectRange) ([]byte, error) {
 	if data, ok := q.ranges.get(r); ok {
 		countHit(ctx, int64(len(data)))
+		return data, nil
+	}
+	if data, ok := q.disk.get(r); ok {
+		countHit(ctx, int64(len(data)))
+		q.ranges.put(r, data, int64(len(data)))
 		return data, nil
 	}
 	data, err := q.fetch(ctx, r)
@@ -38,6 +43,7 @@ func (q *Querier) read(ctx context.Context, r objectRange) ([]byte, error) {
 		return nil, err
 	}
 	q.ranges.put(r, data, int64(len(data)))
+	q.disk.put(r, data)
 	return data, nil
 }
 

@@ -46,6 +46,8 @@ func (f *function) queryConfig() query.Config {
 		MemoryBytes:     f.cfg.MemoryBytes / 2,
 		IndexCacheBytes: f.cfg.MemoryBytes / 8,
 		RangeCacheBytes: f.cfg.MemoryBytes / 8,
+		SumCacheBytes:   f.cfg.MemoryBytes / 16,
+		TailCacheBytes:  f.cfg.MemoryBytes / 16,
 		ShareBlocks:     f.cfg.ShareBlocks,
 		ShareBytes:      f.cfg.ShareBytes,
 		Retention:       f.retention,

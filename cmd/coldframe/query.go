@@ -23,6 +23,10 @@ type queryFlags struct {
 	SnapshotTTL     time.Duration `default:"1s" name:"query-snapshot-ttl" help:"How long what is live is remembered; pushed profiles appear that much later."`
 	IndexCacheBytes int64         `default:"268435456" name:"query-index-cache-bytes" help:"Memory for the indexes of blocks; each spares a request. 0: none."`
 	RangeCacheBytes int64         `default:"134217728" name:"query-range-cache-bytes" help:"Memory for ranges of blocks as they lie in the bucket. 0: none."`
+	SumCacheBytes   int64         `default:"134217728" name:"query-sum-cache-bytes" help:"Memory for sums of blocks, which spare reading them for a like question. 0: none."`
+	TailCacheBytes  int64         `default:"67108864" name:"query-tail-cache-bytes" help:"Memory for decoded uploads of the last minutes. 0: none."`
+	CacheDir        string        `name:"cache-dir" placeholder:"DIR" help:"Keep ranges of blocks in this folder too; processes may share it, and it outlives them."`
+	CacheDiskBytes  int64         `default:"1073741824" name:"cache-disk-bytes" help:"How many bytes --cache-dir may take."`
 
 	TenantRange   time.Duration `default:"0s" name:"query-tenant-range" help:"How long a range one query may ask for; 0: any. As of the two that follow, --limits-file may say otherwise of a tenant."`
 	TenantBytes   int64         `default:"0" name:"query-tenant-bytes" help:"How many bytes of the bucket one query may read, as planned; 0: any."`
@@ -38,6 +42,7 @@ func (f queryFlags) config() query.Config {
 	return query.Config{
 		Timeout: f.Timeout, MaxBlocks: f.MaxBlocks, MemoryBytes: f.MemoryBytes,
 		SnapshotTTL: orNone(f.SnapshotTTL), IndexCacheBytes: orNone(f.IndexCacheBytes), RangeCacheBytes: orNone(f.RangeCacheBytes),
+		SumCacheBytes: orNone(f.SumCacheBytes), TailCacheBytes: orNone(f.TailCacheBytes), CacheDir: f.CacheDir, CacheDiskBytes: orNone(f.CacheDiskBytes),
 		Prices: query.Prices{MillionReads: orNone(f.PriceReads), MillionLists: orNone(f.PriceLists), GigabyteRead: orNone(f.PriceGigabyte), CPUHour: orNone(f.PriceCPU)},
 	}
 }

@@ -95,6 +95,9 @@ func (p *process) close() (err error) {
 // asks it.
 func (p *process) addQuery(f queryFlags, c *clusterFlags, l *limits) (*query.Querier, error) {
 	cfg := f.config()
+	if err := checkCacheDir(cfg.CacheDir); err != nil {
+		return nil, err
+	}
 	admit, err := p.addCluster(c, &cfg)
 	if err != nil {
 		return nil, err
@@ -102,6 +105,7 @@ func (p *process) addQuery(f queryFlags, c *clusterFlags, l *limits) (*query.Que
 	cfg.Observer = observeQuery(p.metrics, p.g.log, f.SlowThreshold)
 	cfg.Retention, cfg.Limits = retentionOf(p.cat), f.limits(l)
 	q := query.New(p.cat, p.bkt, cfg)
+	p.metrics.MustRegister(cacheMetrics{q})
 	p.server.Handle("/api/v1/", q.Handler())
 	p.index = ui.Handler()
 	p.server.HandleOpen("GET /assets/", p.index)
