@@ -61,7 +61,7 @@ lambda: need-go ui ## build the functions for AWS Lambda: dist/coldframe-lambda{
 		dir=$(DIST)/lambda$$role-$$arch; mkdir -p $$dir; \
 		GOOS=linux GOARCH=$$arch $(BUILD) -tags $(LAMBDA_TAGS)$${role/-/,} -ldflags '-s -w -X main.version=$(VERSION)' -o $$dir/bootstrap ./cmd/coldframe-lambda; \
 		touch -d '2020-01-01 00:00 UTC' $$dir/bootstrap; rm -f $(DIST)/coldframe-lambda$$role-$$arch.zip; \
-		(cd $$dir && zip -qX ../coldframe-lambda$$role-$$arch.zip bootstrap); \
+		(cd $$dir && TZ=UTC zip -qX ../coldframe-lambda$$role-$$arch.zip bootstrap); \
 	done; done
 
 .PHONY: test

@@ -59,6 +59,7 @@ func (f *Function) launch(ctx context.Context) (*environment, time.Duration, err
 	}
 	go func() {
 		err := e.cmd.Wait()
+		f.ended(e.cmd.ProcessState)
 		e.mu.Lock()
 		e.status = err
 		e.mu.Unlock()
@@ -124,6 +125,16 @@ func (e *environment) timedOut(i *invocation) error {
 // freeze and thaw: an environment without an event has no CPU.
 func (e *environment) freeze() {
 	_ = syscall.Kill(-e.cmd.Process.Pid, syscall.SIGSTOP)
+}
+
+// ended counts what a process has used.
+func (f *Function) ended(state *os.ProcessState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.spent.CPU += state.UserTime() + state.SystemTime()
+	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
+		f.spent.MemoryBytes = max(f.spent.MemoryBytes, usage.Maxrss<<10)
+	}
 }
 
 func (e *environment) thaw() {

@@ -57,6 +57,7 @@ type Function struct {
 	all        map[*environment]bool
 	coldStarts []time.Duration
 	started    int
+	spent      Spent
 	async      sync.WaitGroup
 }
 
@@ -107,6 +108,19 @@ func (f *Function) ColdStarts() []time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]time.Duration(nil), f.coldStarts...)
+}
+
+// Spent is what processes have used up.
+type Spent struct {
+	CPU         time.Duration // of all
+	MemoryBytes int64         // the most that one of them had at a time
+}
+
+// Spent tells of the processes that have ended, so of all after Close.
+func (f *Function) Spent() Spent {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.spent
 }
 
 // Processes is how many were started.
