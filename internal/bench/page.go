@@ -14,8 +14,8 @@ var tables = regexp.MustCompile(`(?s)(<!-- bench: (\S+)\n(.*?)-->\n).*?(<!-- /be
 
 var machineLine = regexp.MustCompile(`(?s)<!-- machine -->.*?<!-- /machine -->`)
 
-// fill writes every table of the page anew. It tells which benchmarks the page
-// names and nobody measured.
+// fill writes every table of the page anew of which anything was measured, and leaves the
+// others. It tells which benchmarks the page names and nobody measured.
 func fill(page string, r results) (filled []byte, missing []string, err error) {
 	page = tables.ReplaceAllStringFunc(page, func(old string) string {
 		m := tables.FindStringSubmatch(old)
@@ -23,6 +23,9 @@ func fill(page string, r results) (filled []byte, missing []string, err error) {
 		missing = append(missing, absent...)
 		if bad != nil {
 			err = bad
+		}
+		if body == "" {
+			return old
 		}
 		return m[1] + body + m[4]
 	})

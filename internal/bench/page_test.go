@@ -18,8 +18,8 @@ PASS
 `
 
 // A row has the medians of both and how many times ours is better; rows of which
-// something was not measured are left out and told; text around tables stays; and
-// filling twice changes nothing.
+// something was not measured are left out and told; text around tables stays, as do
+// tables of which nothing was measured; and filling twice changes nothing.
 func TestFill(t *testing.T) {
 	r, err := readResults(strings.NewReader(output))
 	if err != nil {
@@ -35,6 +35,11 @@ old
 <!-- bench: B/op
 memory | profile.Decode/repeating/ours | |
 -->
+<!-- /bench -->
+<!-- bench: s/op
+sleep | profile.Sleep | |
+-->
+as it was
 <!-- /bench -->
 after`
 	want := `on <!-- machine -->linux/amd64, 2 × Some CPU @ 3GHz<!-- /machine -->
@@ -55,6 +60,11 @@ memory | profile.Decode/repeating/ours | |
 |---|--:|
 | memory | 10 |
 <!-- /bench -->
+<!-- bench: s/op
+sleep | profile.Sleep | |
+-->
+as it was
+<!-- /bench -->
 after`
 	got, missing, err := fill(page, r)
 	if err != nil {
@@ -63,7 +73,7 @@ after`
 	if string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if absent := []string{"profile.Decode/distinct/pprof cpu-ms/profile"}; !slices.Equal(missing, absent) {
+	if absent := []string{"profile.Decode/distinct/pprof cpu-ms/profile", "profile.Sleep s/op"}; !slices.Equal(missing, absent) {
 		t.Errorf("missing %q, want %q", missing, absent)
 	}
 	if again, _, _ := fill(string(got), r); string(again) != want {
