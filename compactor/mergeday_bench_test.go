@@ -24,7 +24,7 @@ func BenchmarkMergeDay(b *testing.B) {
 	for _, profiles := range []int{8_000, 16_000, 32_000} {
 		b.Run(fmt.Sprintf("%d_profiles", profiles), func(b *testing.B) {
 			files := dayInFiles(b, corpus.FiveMinutes(), profiles)
-			most := uint64(0)
+			var most memory
 			used := time.Duration(0)
 			for b.Loop() {
 				runtime.GC()
@@ -46,7 +46,8 @@ func BenchmarkMergeDay(b *testing.B) {
 				used += corpus.CPUTime() - before
 				stop()
 			}
-			b.ReportMetric(float64(most)/(1<<20), "MiB-peak")
+			b.ReportMetric(float64(most.heap)/(1<<20), "MiB-peak")
+			b.ReportMetric(float64(most.live)/(1<<20), "MiB-live")
 			b.ReportMetric(used.Seconds()*1e3/float64(b.N)/float64(profiles), "cpu-ms/profile")
 		})
 	}
@@ -102,18 +103,21 @@ func (f file) ReadRange(_ context.Context, off, n int64) ([]byte, error) {
 	return data, err
 }
 
-// watchMemory keeps most the largest that the heap has been, with what the garbage
-// collector has not yet taken, until stop is called.
-func watchMemory(most *uint64) (stop func()) {
+// memory is the largest that the heap has been, with what the garbage collector has not yet
+// taken, and the largest that it was after a collection.
+type memory struct{ heap, live uint64 }
+
+// watchMemory keeps most up to date until stop is called.
+func watchMemory(most *memory) (stop func()) {
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/gc/heap/live:bytes"}}
 		for tick := time.NewTicker(2 * time.Millisecond); ; {
 			select {
 			case <-tick.C:
 				metrics.Read(sample)
-				*most = max(*most, sample[0].Value.Uint64())
+				most.heap, most.live = max(most.heap, sample[0].Value.Uint64()), max(most.live, sample[1].Value.Uint64())
 			case <-end:
 				return
 			}
