@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"github.com/coldframe/coldframe/query"
 )
 
 // Two selectors, or two times, are compared; filters and groups change what is shown.
@@ -31,6 +35,10 @@ func TestGetViews(t *testing.T) {
 		"grouped":             {ask("--format", "folded", "--group-by", "job", "{}"), `{job="a"};only_in_a `, ""},
 		"a sandwich":          {ask("--sandwich", "only_in_a", "--invert", "{}"), "only_in_a", "only_in_b"},
 		"series, grouped":     {ask("--format", "series", "--group-by", "job", "{}"), "time,job,value", ""},
+		"series, filtered":    {ask("--format", "series", "--by", "job", "--filter", "function=only_in_a", "{}"), "Z,b,0", "Z,b,1"},
+		"frames by binary":    {ask("--format", "folded", "--group-by", "binary", "{}"), "[unknown]", "only_in"},
+		"an inverted tree":    {ask("--format", "tree", "--invert", "{}"), "only_in_a", ""},
+		"several conditions":  {ask("--filter", "function^=only && function!*=in_a", "{}"), "only_in_b", "only_in_a"},
 		"what would be read":  {ask("--explain", "{}"), `"live":2`, ""},
 		"ordered by the rest": {ask("--order", "total", "{}"), "only_in_a", ""},
 	} {
@@ -53,5 +61,45 @@ func TestLineCutter(t *testing.T) {
 	}
 	if want := "abcde\nabcd…\näöüß…\n\n"; b.String() != want {
 		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
+// lockedBuffer is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A terminal is told how long a query takes, on a line that is gone when the answer comes; nothing
+// else is.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	var terminal lockedBuffer
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() { defer close(ended); tellProgress(&terminal, &query.Progress{}, done) }()
+	eventually(t, time.Minute, func() (string, bool) {
+		return terminal.String(), strings.Contains(terminal.String(), "s: waiting for the answer")
+	})
+	close(done)
+	<-ended
+	if !strings.HasSuffix(terminal.String(), "\r\x1b[K") {
+		t.Errorf("the line stays: %q", terminal.String())
+	}
+	var file lockedBuffer
+	showProgress(&file, &query.Progress{})()
+	if file.String() != "" {
+		t.Errorf("a file has %q", file.String())
 	}
 }

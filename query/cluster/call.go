@@ -84,6 +84,7 @@ func (c *Cluster) Compute(ctx context.Context, worker string, p query.Part) (*qu
 		case a := <-answers:
 			waiting--
 			if a.err == nil {
+				c.answered(a.member, worker)
 				return a.partial, nil
 			}
 			if errors.Is(a.err, query.ErrTooLarge) || ctx.Err() != nil {

@@ -21,6 +21,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -113,6 +114,7 @@ type Cluster struct {
 	mu      sync.RWMutex
 	members []Member             // that may be asked or not, by name, this one included
 	avoid   map[string]time.Time // members that failed just now, and until when they are not asked
+	outrun  map[string]int       // how often in a row another member answered instead
 }
 
 const (
@@ -131,7 +133,7 @@ func Start(config Config) (*Cluster, error) {
 	config.Weight = cmp.Or(config.Weight, 1)
 	config.HedgeAfter = cmp.Or(config.HedgeAfter, 250*time.Millisecond)
 	config.joinEvery = cmp.Or(config.joinEvery, rejoinAfter)
-	c := &Cluster{config: config, client: config.Client, avoid: map[string]time.Time{}, started: make(chan struct{}), leave: leaveWithin}
+	c := &Cluster{config: config, client: config.Client, avoid: map[string]time.Time{}, outrun: map[string]int{}, started: make(chan struct{}), leave: leaveWithin}
 	defer close(c.started)
 	if c.client == nil {
 		c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: time.Minute}}
@@ -276,6 +278,9 @@ func (c *Cluster) refresh() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.members = members
+	maps.DeleteFunc(c.outrun, func(name string, _ int) bool {
+		return !slices.ContainsFunc(members, func(m Member) bool { return m.Name == name })
+	})
 }
 
 func (c *Cluster) member(n *memberlist.Node) Member {

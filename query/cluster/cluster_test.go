@@ -256,6 +256,25 @@ func TestFrozenMember(t *testing.T) {
 	}
 }
 
+// A member that others outrun again and again is not asked for a while, and is when it answers.
+func TestOutrunMember(t *testing.T) {
+	all := three(t, Config{HedgeAfter: 20 * time.Millisecond})
+	key, worker := all[0].first(t)
+	byName(all, worker).behave(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	for range outrunOften {
+		if _, err := all[0].Cluster.Compute(t.Context(), worker, part(key)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := all[0].Assign([]string{key})[0]; again == worker {
+		t.Error("a member that was outrun is asked again")
+	}
+	all[0].answered(worker, worker)
+	if n := all[0].outrun[worker]; n != 0 {
+		t.Errorf("a member that answers was outrun %d times", n)
+	}
+}
+
 // When nobody answers, Compute says so, and the querier computes the part itself.
 func TestNobodyAnswers(t *testing.T) {
 	all := three(t, Config{HedgeAfter: 10 * time.Millisecond})

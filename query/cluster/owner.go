@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -78,15 +79,29 @@ func (c *Cluster) usable() []Member {
 	return usable
 }
 
+// outrunOften is how often in a row another member answers what a silent one was asked for,
+// until it counts as dead.
+const outrunOften = 3
+
+// answered notes that a member answered what worker was asked for. One that has been outrun
+// often is shunned, and until it answers again it is each time that it is outrun.
+func (c *Cluster) answered(member, worker string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if member == worker {
+		delete(c.outrun, worker)
+		return
+	}
+	if c.outrun[worker]++; c.outrun[worker] >= outrunOften {
+		c.avoid[worker] = time.Now().Add(avoidFor)
+	}
+}
+
 // shun has a member that failed not be asked for a while.
 func (c *Cluster) shun(name string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	for other, until := range c.avoid {
-		if now.After(until) {
-			delete(c.avoid, other)
-		}
-	}
+	maps.DeleteFunc(c.avoid, func(_ string, until time.Time) bool { return now.After(until) })
 	c.avoid[name] = now.Add(avoidFor)
 }
