@@ -99,6 +99,10 @@ test-bpf: need-go test-tools ## sample this machine with eBPF, for some minutes:
 	COLDFRAME_TEST_BPF=1 go test -count=1 -p 1 -timeout 20m ./bpf/... ./agent/...
 	COLDFRAME_TEST_BPF=1 go test -count=1 -timeout 5m -run '^TestAgent' ./cmd/coldframe
 
+.PHONY: bench-agent
+bench-agent: need-go ## measure what the agent costs, beside perf, for four minutes: needs root and perf; on a quiet machine
+	COLDFRAME_TEST_BPF=1 COLDFRAME_BENCH_AGENT=1 go test -count=1 -timeout 20m -v -run '^TestCost$$' ./agent
+
 .PHONY: check
 check: fmt-check lint test generate-check ## all that must hold before a change lands
 
