@@ -106,6 +106,12 @@ func (s *side) gather(ctx context.Context, selected *selection, c *choice) (err 
 	return nil
 }
 
+// What a node and a frame take while a tree is made and ordered.
+const (
+	drawnBytes = 80
+	frameBytes = 300
+)
+
 // fold makes t of what was read.
 func (t *Tree) fold(sides []*side, v View) error {
 	capacity, functions := 0, 0
@@ -120,6 +126,9 @@ func (t *Tree) fold(sides []*side, v View) error {
 		if t.Type = cmp.Or(t.Type, s.typ); t.Type.Sample != s.typ.Sample {
 			return serve.Field("base_query", fmt.Errorf("%s cannot be compared with %s: %w", t.Type, s.typ, profile.ErrInvalid))
 		}
+	}
+	if err := sides[0].reserve(drawnBytes*int64(capacity)+frameBytes*int64(functions), "the call tree"); err != nil {
+		return err
 	}
 	made := newTrie(newFrameTable(v.Frames, functions), capacity)
 	for column, s := range sides {

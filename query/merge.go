@@ -131,8 +131,8 @@ type labelledRow struct {
 	values []int64
 }
 
-// nodeBytes is what a node takes in a tree: its depth, its frame, its share of symbols.
-const nodeBytes = 6 + 24
+// nodeBytes is what a node takes in a tree: its depth and its frame, and the same where it is merged.
+const nodeBytes = 2 * 6
 
 // readPart reads the rows of a part's picks, the stacks of their services, and if full
 // the block's headers, all at once.
@@ -147,7 +147,7 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 	shares := make([]*share, len(services))
 	for i, service := range services {
 		nodes := p.blk.Services()[service].Nodes
-		if err := r.reserve((nodeBytes+8*int64(len(c.samples)))*int64(nodes.Len()), "the stacks"); err != nil {
+		if err := r.reserve((nodeBytes+2*8*int64(len(c.samples)))*int64(nodes.Len()), "the stacks"); err != nil {
 			return nil, err
 		}
 		self := make([][]int64, len(c.samples))
@@ -165,10 +165,13 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 	}
 	g.Go(func() error {
 		stacks, err := p.blk.Stacks(ctx, sym, services...)
+		if err != nil {
+			return err
+		}
 		for i := range stacks {
 			shares[i].tree.Stacks = *stacks[i]
 		}
-		return err
+		return r.reserve(sym.Grown(), "the functions")
 	})
 	g.Go(func() error {
 		for _, k := range p.picks {

@@ -34,6 +34,7 @@ type Symbols struct {
 	lines      []Line
 
 	scratch []byte
+	told    int64 // by Grown
 }
 
 // FrameID numbers a frame in a [Symbols]. 0 is the root of a service's stacks, which is no frame.
@@ -138,6 +139,16 @@ func (s *Symbols) SizeBytes() int64 {
 	return s.strings.size + int64(len(s.texts))*textEntry + int64(cap(s.mappings))*mappingSize +
 		int64(cap(s.functions))*functionSize + s.functionIndex.sizeBytes() +
 		int64(cap(s.frames))*frameSize + s.frameIndex.sizeBytes() + int64(cap(s.lines))*lineSize
+}
+
+// Grown estimates the memory that Symbols has taken since the last call. It may be called while others intern.
+func (s *Symbols) Grown() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	size := s.SizeBytes()
+	grown := size - s.told
+	s.told = size
+	return grown
 }
 
 // Compare gives the canonical order of frames: by the 64-bit hash of their content, and by
