@@ -148,7 +148,7 @@ const (
 	// beforeTail is how much is read with a block's tail: the sums over services of the longest
 	// windows and, of a minute's block, the profiles, and often their rows. That takes a millisecond;
 	// a request of their own would take as long as all that a query does.
-	beforeTail = 64 << 10
+	beforeTail = 48 << 10
 )
 
 // sourceOf is a block's bytes as a query reads them.

@@ -14,7 +14,7 @@ import (
 // How large sections may grow. A query decodes whole chunks, and only those it needs.
 const (
 	maxNodesAChunk  = 64<<10 - 1 // so that a frame's number in its chunk fits 16 bits
-	maxNodesShared  = 16 << 10   // of several services: who asks for one of them reads the others too, 120 KB in all
+	maxNodesShared  = 12 << 10   // of several services: who asks for one of them reads the others too, 90 KB in all
 	maxRowsAChunk   = 256 << 10
 	maxTotalsAChunk = 16 << 10
 )
