@@ -275,6 +275,9 @@ func TestPushCompactQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]map[string][]int64{profiles[0].Name: truth.Samples(merged)}
+	if status, body, _ := fetch(t, ingest, http.MethodPost, "/v1development/profiles", []byte(`{"resourceProfiles":[]}`), "Content-Type", "application/json"); status != http.StatusOK {
+		t.Errorf("OpenTelemetry's profiles: %d %s", status, body)
+	}
 	stream := c.deploy(t, lambdaenv.Config{Env: []string{"COLDFRAME_ROLES=query"}})
 	whole := c.deploy(t, lambdaenv.Config{Env: []string{"COLDFRAME_ROLES=query"}, Buffered: true})
 	c.checkSums(t, stream, "before compaction, streamed", want)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,8 +18,8 @@ var debContent = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	made = append(made, dir)
-	// Below make, what an outer make has set would hold here too.
-	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GOFLAGS=" + os.Getenv("GOFLAGS")}
+	// What an outer make has set would hold here too.
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
 	build := exec.Command("make", "--no-print-directory", "deb", "DIST="+dir)
 	build.Dir, build.Env = root, env
 	if out, err := build.CombinedOutput(); err != nil {
