@@ -75,6 +75,7 @@ func (p *process) addScrape(up *upload.Uploader, what scraping) error {
 	if err := apply(what.config); err != nil {
 		return usage(err)
 	}
+	p.metrics.MustRegister(newTargetMetrics(scraper.Targets))
 	scraper.Routes(p.server.Handle)
 	p.roles.Go(func() error { return scraper.Run(p.ctx) })
 	if what.file == "" {
