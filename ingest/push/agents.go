@@ -15,6 +15,8 @@ import (
 const (
 	agentsFor = 5 * time.Minute // how long a client that is silent is shown, as in Parca
 	maxAgents = 10_000
+
+	maxChanges = 5 // that are told of a client in a minute
 )
 
 // Agent is a client that has pushed within the last five minutes.
@@ -29,7 +31,9 @@ type Agent struct {
 	Pushes     int64          `json:"pushes"`
 	PushErrors int64          `json:"push_errors"`
 
-	outcome Outcome // of the last push
+	told    Outcome   // the last that was told
+	changes int       // that were told since then:
+	since   time.Time // within a minute
 }
 
 // agents remembers who has pushed.
@@ -74,13 +78,30 @@ func (a *agents) pushed(c *client, profiles []upload.Profile, push *Push) {
 		agent = &Agent{ID: push.Client, Tenant: c.tenant, Protocol: c.protocol}
 		a.all[key] = agent
 	}
-	push.Changed = agent.outcome != outcome
-	agent.Address, agent.LastPush, agent.Duration, agent.LastError, agent.outcome = c.address, now.UTC(), push.Took.Seconds(), "", outcome
+	push.Changed = agent.changed(outcome, now)
+	agent.Address, agent.LastPush, agent.Duration, agent.LastError = c.address, now.UTC(), push.Took.Seconds(), ""
 	agent.Pushes++
 	if push.Err != nil {
 		agent.LastError = push.Err.Error()
 		agent.PushErrors++
 	}
+}
+
+// changed says whether an outcome is worth telling: when it is another than the last that was told,
+// and few were within a minute. Many clients may be behind one address.
+func (a *Agent) changed(outcome Outcome, now time.Time) bool {
+	if outcome == a.told {
+		return false
+	}
+	if now.Sub(a.since) > time.Minute {
+		a.since, a.changes = now, 0
+	}
+	if a.changes >= maxChanges {
+		return false
+	}
+	a.told = outcome
+	a.changes++
+	return true
 }
 
 // forget drops who has been silent. a.mu is held.

@@ -54,7 +54,7 @@ type Push struct {
 	Took     time.Duration
 	Err      error // nil: they are durable
 	// Changed says that the client's push before this one ended otherwise, or that there
-	// was none: what a log tells.
+	// was none: what a log tells. It is said a few times a minute of each client.
 	Changed bool
 }
 
