@@ -10,6 +10,7 @@ import { TypeSelect } from '../parts/typeselect';
 import { Selector } from '../selector/selector';
 import { withMatcher, type Place } from '../selector/grammar';
 import { useAnswer, type Answer } from '../state/answer';
+import { isRelative } from '../state/time';
 import { go } from '../state/url';
 import { isTimed } from '../tree/steps';
 import { ExportMenu } from './export';
@@ -36,6 +37,22 @@ export function useSuggest(selection: api.Selection): (place: Place, signal: Abo
   );
 }
 
+/**
+ * Whether the first profiles are on their way or have just come. Then the page looks again by itself, every
+ * few seconds, until there is a minute and a half of them: whoever has just started coldframe sees them come.
+ */
+function useYoung(page: Page, nothing: boolean, series: SeriesList | null): boolean {
+  const { state, now, refresh } = page;
+  const first = series ? Math.min(...series.series.map((s) => s.points[0]?.[0] ?? Infinity)) : Infinity;
+  const young = isRelative(state.to ?? 'now') && !state.refresh && !state.a && (nothing || (first !== Infinity && first > now - 9e4));
+  useEffect(() => {
+    if (!young) return;
+    const timer = setInterval(() => document.hidden || refresh(), nothing ? 2000 : 5000);
+    return () => clearInterval(timer);
+  }, [young, nothing]);
+  return young;
+}
+
 /** One selection, over time and as a call tree. */
 export function Explore({ page }: { page: Page }) {
   const { state, now, utc } = page;
@@ -53,6 +70,8 @@ export function Explore({ page }: { page: Page }) {
   const failures = [graph.failure, series.failure, types.failure];
   const refused = failures.find((f): f is api.Failure => f instanceof api.Failure && f.field === 'query')?.message ?? '';
   const nothing = types.value !== null && types.value.types.length === 0 && !state.type;
+
+  const young = useYoung(page, nothing, series.value);
 
   useEffect(() => {
     document.title = [state.query, type && shortType(type), 'coldframe'].filter(Boolean).join(' · ');
@@ -74,6 +93,7 @@ export function Explore({ page }: { page: Page }) {
                 title="One line for each value of a label"
                 items={[{ name: 'nothing', checked: !state.by, do: () => go({ by: undefined }) }, ...(names.value?.names ?? []).map((name) => ({ name, checked: state.by === name, do: () => go({ by: name }) }))]}
               />
+              {young && <span class="quiet" role="status">The first profiles come in: this looks again by itself.</span>}
               {pinned && (
                 <span class="pinned" role="status">
                   Showing {instant(pinned[0], utc)} – {instant(pinned[1], utc)}
@@ -148,7 +168,7 @@ function NoProfiles() {
   const here = new URL('.', location.href).href.replace(/\/$/, '');
   return (
     <Empty title="No profiles in this range">
-      <p>Choose a longer range above, or send the first one. Any pprof will do:</p>
+      <p>Choose a longer range above, or send the first one; the page shows it as soon as it is there. Any pprof will do:</p>
       <pre class="code">{`curl --data-binary @cpu.pb.gz '${here}/api/v1/push?service_name=mine'\ncoldframe push --server ${here} --label service_name=mine cpu.pb.gz`}</pre>
       <p>
         Or let coldframe fetch them: <code>coldframe agent</code> profiles a whole machine, and <code>--config-path parca.yaml</code> names targets to scrape.
