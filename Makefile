@@ -76,7 +76,7 @@ test-ui: build ## test the web page: units in Node, then everything in Chromium 
 	cd ui/e2e && COLDFRAME=$(CURDIR)/coldframe go test -count=1 -timeout 15m ./...
 
 .PHONY: bench-ui
-bench-ui: build ## measure the web page in Chromium; on a quiet machine
+bench-ui: build ## measure the web page in Chromium, on a quiet machine, and write its table of docs/benchmarks.md
 	cd ui/e2e && COLDFRAME_BENCH=1 COLDFRAME=$(CURDIR)/coldframe go test -count=1 -timeout 15m -v -run TestSpeed .
 
 .PHONY: sim

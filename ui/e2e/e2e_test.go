@@ -252,10 +252,11 @@ func (b *tab) until(condition string) {
 	b.within(patience, condition)
 }
 
-// within waits so long for a condition of JavaScript.
+// within waits so long for a condition of JavaScript. What throws, as when an element is not there
+// yet, is not true yet.
 func (b *tab) within(patience time.Duration, condition string) {
 	b.t.Helper()
-	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("!!("+condition+")", cdp.WithPollingTimeout(patience))); err != nil {
+	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("(() => { try { return !!("+condition+") } catch { return false } })()", cdp.WithPollingTimeout(patience))); err != nil {
 		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.200s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
 	}
 }

@@ -86,6 +86,25 @@ func TestSpeed(t *testing.T) {
 		}
 	}
 	t.Logf("\n%s", strings.Join(rows, "\n"))
+	writeTable(t, "../../docs/benchmarks.md", "page", strings.Join(rows, "\n")+"\n")
+}
+
+// writeTable puts a table between the comments of its name.
+func writeTable(t *testing.T, file, name, table string) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, begins := strings.Cut(string(text), "<!-- "+name+" -->\n")
+	_, after, ends := strings.Cut(rest, "<!-- /"+name+" -->")
+	if !begins || !ends {
+		t.Fatalf("%s has no place for the table %s", file, name)
+	}
+	text = []byte(before + "<!-- " + name + " -->\n" + table + "<!-- /" + name + " -->" + after)
+	if err := os.WriteFile(file, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // measure opens the page once in a new browser. Times are the page's own, in

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -32,6 +33,13 @@ func TestEmpty(t *testing.T) {
 	b.shot("empty")
 	b.visit("?view=labels&from=1000000000000&to=1000003600000")
 	b.until(`document.querySelector('main.labels')`)
+
+	// Each part of Operate that has nothing says what to do next.
+	b.expect("404") // an API that this server does not have
+	b.visit("?view=operate&from=1000000000000&to=1000003600000")
+	for part, next := range map[string]string{"agents": "coldframe agent --remote-store-address", "cluster": "--cluster-join", "missing": "coldframe push"} {
+		b.until(fmt.Sprintf(`document.querySelector('#%s .none')?.innerText.includes(%q)`, part, next))
+	}
 
 	b.visit("?query=service_name%3D%22none%22&type=process_cpu/cpu")
 	b.until(`document.querySelector('.empty, .notice')`)
@@ -161,6 +169,7 @@ func TestShare(t *testing.T) {
 		b.button("Share and download")
 		b.item(item)
 		b.until(`window.copied?.includes(` + quote(want) + `)`)
+		b.until(`/copied/.test(document.querySelector('.word').textContent)`) // told to those who do not see it
 		copied[item] = value[string](b, `window.copied`)
 	}
 	checkCommands(t, copied["Copy the coldframe get"], copied["Copy the go tool pprof"], func(out string) bool {

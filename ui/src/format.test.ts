@@ -14,6 +14,7 @@ test('values in their units', () => {
   assert.equal(share(1, 1e6), '<0.01%');
   assert.equal(share(1, 0), '–');
   assert.equal(dollars(0.0000123), '$0.000012');
+  assert.equal(dollars(0.00000000004), '<$0.000000001');
 });
 
 test('instants as they are written', () => {

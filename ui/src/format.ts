@@ -52,6 +52,7 @@ export const plural = (n: number, one: string, many = one + 's'): string => `${c
 /** A price, from fractions of a cent up. */
 export function dollars(d: number): string {
   if (d === 0) return '$0';
+  if (d < 1e-9) return '<$0.000000001';
   if (d >= 0.01) return '$' + d.toFixed(2);
   return '$' + d.toFixed(Math.min(9, 1 - Math.floor(Math.log10(d)))).replace(/0$/, '');
 }

@@ -173,7 +173,8 @@ function Facts({ inventory: v }: { inventory: Inventory }) {
 function Levels({ inventory: v }: { inventory: Inventory }) {
   const days = [...new Set(v.days.map((d) => d.day))], most = Math.max(...v.days.map((d) => d.bytes));
   return (
-    <table class="list levels">
+    <div class="scroll" role="region" aria-label="Blocks by day and level" tabIndex={0}>
+<table class="list levels">
       <caption class="unseen">Blocks by day and level</caption>
       <thead>
         <tr>
@@ -211,13 +212,15 @@ function Levels({ inventory: v }: { inventory: Inventory }) {
         })}
       </tbody>
     </table>
+</div>
   );
 }
 
 function Shards({ inventory: v, utc }: { inventory: Inventory; utc: boolean }) {
   const time = (t?: string) => (t ? instant(Date.parse(t), utc) : 'never');
   return (
-    <table class="list">
+    <div class="scroll" role="region" aria-label="Shards" tabIndex={0}>
+<table class="list">
       <caption class="unseen">Shards</caption>
       <thead>
         <tr>
@@ -244,6 +247,7 @@ function Shards({ inventory: v, utc }: { inventory: Inventory; utc: boolean }) {
         ))}
       </tbody>
     </table>
+</div>
   );
 }
 
@@ -352,11 +356,12 @@ function Cluster({ page }: { page: Page }) {
     <Part<{ members: Member[] }>
       title="Cluster members"
       answer={answer}
-      isEmpty={(v) => !v.members?.length}
+      isEmpty={(v) => (v.members ?? []).every((m) => m.self)}
       none={<>This process answers queries alone. Several share large ones: <code>coldframe query --cluster-join HOST:PORT</code>.</>}
     >
       {({ members }) => (
-        <table class="list">
+        <div class="scroll" role="region" aria-label="List of members" tabIndex={0}>
+<table class="list">
           <thead>
             <tr>
               <th>Name</th>
@@ -380,6 +385,7 @@ function Cluster({ page }: { page: Page }) {
             ))}
           </tbody>
         </table>
+</div>
       )}
     </Part>
   );
