@@ -132,9 +132,9 @@ func TestShape(t *testing.T) {
 	nodes := value[int](b, `coldframe.flame.nodes`)
 	fill := value[string](b, fmt.Sprintf(`coldframe.flame.place(%q).fill`, serveConn))
 
-	b.button("Flame")
+	b.button("Callers at the bottom")
 	b.until(`coldframe.flame.flip && location.search.includes('flip=1')`)
-	b.button("Flame")
+	b.button("Callers at the bottom")
 	b.until(`!coldframe.flame.flip`)
 
 	b.button("Invert")

@@ -25,3 +25,6 @@ if (!state.view && !opening.drawn) {
       .catch(() => undefined); // the page asks for itself, and tells what is wrong
   }
 }
+
+// Reading what people prefer takes the browser some milliseconds the first time. Here nobody waits for it.
+void localStorage.length;

@@ -39,6 +39,11 @@ export function OverTime({ page, tree, selection, unit, names }: OverTimeProps) 
     }
     go({ zoom: pathOf(t, node) });
   };
+  // A column that the drag begins in is meant whole.
+  const select = (a: number, b: number) => {
+    const column = begins.filter((begin) => begin <= a && a < begin + columnMs).at(-1) ?? a;
+    go({ a: Math.max(Math.ceil(from), Math.round(column)), b: Math.round(b), zoom: undefined });
+  };
   const open = (name: string) => go({ sandwich: name, show: 'graph', zoom: undefined });
   const shown = root > 0 ? null : { from, to };
 
@@ -47,7 +52,7 @@ export function OverTime({ page, tree, selection, unit, names }: OverTimeProps) 
       <div class="graph">
         <Series selection={selection} names={names} unit={unit} />
         {shown && <Axis from={from} to={to} utc={utc} />}
-        <Draggable from={from} to={to} active={root === 0}>
+        <Draggable active={root === 0} onSelect={(a, b) => select(from + a * (to - from), from + b * (to - from))}>
           <Flame
             tree={t} unit={unit} label="Flame chart" rootName="all" root={root} onRoot={zoomTo} by={colorByOf(page)} flip={false} dark={dark} marked={marked}
             onMenu={(node, x, y) => setMenu({ node, x, y })} onSandwich={(n) => open(t.frames.name[t.frame[n]!]!)}
@@ -113,8 +118,8 @@ function Axis({ from, to, utc }: { from: number; to: number; utc: boolean }) {
   );
 }
 
-/** Selects time by dragging over what it holds; a click goes through. */
-function Draggable({ from, to, active, children }: { from: number; to: number; active: boolean; children: JSX.Element }) {
+/** Selects a part of the width of what it holds, from 0 to 1, by dragging over it; a click goes through. */
+function Draggable({ active, onSelect, children }: { active: boolean; onSelect(from: number, to: number): void; children: JSX.Element }) {
   const box = useRef<HTMLDivElement>(null), began = useRef<number | null>(null), dragged = useRef(false);
   const [band, setBand] = useState<[number, number] | null>(null);
   const place = (e: PointerEvent) => {
@@ -139,7 +144,7 @@ function Draggable({ from, to, active, children }: { from: number; to: number; a
       onPointerUp={() => {
         began.current = null;
         setBand(null);
-        if (dragged.current && band) go({ a: Math.round(from + band[0] * (to - from)), b: Math.round(from + band[1] * (to - from)), zoom: undefined });
+        if (dragged.current && band) onSelect(band[0], band[1]);
       }}
       onPointerLeave={() => {
         began.current = null;
