@@ -96,8 +96,9 @@ chaos: need-go test-tools ## kill compactors behind a bad network for two minute
 .PHONY: test-bpf
 test-bpf: need-go test-tools ## sample this machine with eBPF, for some minutes: needs root and Linux 5.15
 	@[ $$(id -u) = 0 ] || { echo "test-bpf: not root: the tests will skip"; }
-	COLDFRAME_TEST_BPF=1 go test -count=1 -p 1 -timeout 20m ./bpf/... ./agent/...
-	COLDFRAME_TEST_BPF=1 go test -count=1 -timeout 5m -run '^TestAgent' ./cmd/coldframe
+	COLDFRAME_TEST_BPF=1 go test -count=1 -p 1 -timeout 40m ./bpf/... ./agent/...
+	COLDFRAME_TEST_BPF=1 go test -count=1 -timeout 20m -run '^TestAgent' ./cmd/coldframe
+	cd bpf/ehframe/oracle && go test -count=1 -timeout 20m ./...
 
 .PHONY: bench-agent
 bench-agent: need-go ## measure what the agent costs, beside perf, for four minutes: needs root and perf; on a quiet machine
