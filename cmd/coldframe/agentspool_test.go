@@ -49,7 +49,7 @@ func TestAgentSpool(t *testing.T) {
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = <-first.done // it was killed
+	<-first.done // it was killed
 	first.done <- nil
 	network.Away(false)
 	second, url := run("second")
