@@ -49,7 +49,9 @@ func TestAgentSpool(t *testing.T) {
 	if err := first.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-first.done // it was killed
+	if err := <-first.done; err == nil {
+		t.Fatal("the killed agent ended well")
+	}
 	first.done <- nil
 	network.Away(false)
 	second, url := run("second")
