@@ -21,7 +21,7 @@ import (
 // tells how much memory the process takes at most, with ever more profiles of the same instances. What more
 // profiles cost is to be seen from one step to the next.
 func BenchmarkMergeDay(b *testing.B) {
-	for _, profiles := range []int{8_000, 16_000, 32_000} {
+	for _, profiles := range []int{8_000, 16_000, 32_000, 64_000, 128_000} {
 		b.Run(fmt.Sprintf("%d_profiles", profiles), func(b *testing.B) {
 			files := dayInFiles(b, corpus.FiveMinutes(), profiles)
 			var most memory
@@ -70,7 +70,7 @@ func dayInFiles(b *testing.B, all []corpus.Profile, profiles int) (files []file)
 			if err != nil {
 				b.Fatal(err)
 			}
-			at := day.Range().From.Add(time.Duration(i) * 24 * time.Hour / time.Duration(profiles))
+			at := day.Range().From.Add(24 * time.Hour / time.Duration(profiles) * time.Duration(i))
 			if _, err := builder.Add(arrowblock.Key{Name: p.Name, Labels: p.Labels, Time: at}, decoded, uint64(i)); err != nil {
 				b.Fatal(err)
 			}
