@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	pprof "github.com/google/pprof/profile"
+
 	"github.com/coldframe/coldframe/internal/corpus"
 )
 
@@ -148,7 +150,14 @@ func guideWorkspace(t *testing.T, dir string) (server string) {
 		}
 	}
 	eventually(t, "dev answers with its own profiles", func() error {
-		_, err := fetch(t, "http://"+server+`/api/v1/pprof?query={job="coldframe"}&type=process_cpu&from=now-5m`)
+		body, err := fetch(t, "http://"+server+`/api/v1/pprof?query={job="coldframe"}&type=process_cpu&from=now-5m`)
+		if err != nil {
+			return err
+		}
+		p, err := pprof.ParseData(body)
+		if err == nil && len(p.Sample) == 0 { // so it is answered while there is nothing at all
+			err = errors.New("no sample yet")
+		}
 		return err
 	})
 	return server
