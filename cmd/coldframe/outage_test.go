@@ -94,6 +94,10 @@ scrape_configs:
 	running.Wait()
 	last := served.Load()
 	waitFor("scrapes", served, last+2) // then the last one is taken
+	// What is still in the spool when the server stops stays there for the next start.
+	eventually(t, time.Minute, func() (string, bool) {
+		return "the spool empties", metricOf(t, address, "coldframe_upload_spool_blocks") == 0
+	})
 	peak := peakMemory(t, server.Process.Pid)
 	if err := server.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

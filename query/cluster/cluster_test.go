@@ -66,7 +66,7 @@ func startMember(t *testing.T, config Config) *member {
 	m := &member{Cluster: c, fake: &fake{name: config.Name}, server: server}
 	h := c.Handler(m.fake)
 	handler.Store(&h)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // the cleanup ends it
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
