@@ -26,7 +26,10 @@ var zeros [padding]byte
 // broken is the position behind a field that cannot be read. It lies behind the end
 // of every message in b, and what is read from there on, before anybody looks at the
 // position, still lies in b.
-func broken(b []byte) int { return len(b) - padding + 1 }
+func broken(b []byte) int { return len(b) - behind }
+
+// behind is written out where a call would keep a reader from being inlined.
+const behind = padding - 1
 
 // uvarint reads the varint at b[i:] and says where the next field begins. Bits
 // beyond the 64th are dropped.
@@ -43,7 +46,7 @@ func uvarint(b []byte, i int) (v uint64, next int) {
 			return v, i
 		}
 	}
-	return 0, broken(b)
+	return 0, len(b) - behind
 }
 
 // span reads a length and says where the bytes that it announces begin and end.
@@ -52,7 +55,7 @@ func span(b []byte, i, end int) (from, to int) {
 	n, from := uvarint(b, i)
 	to = from + int(n)
 	if to < from || to > end {
-		to, from = broken(b), broken(b)
+		to, from = len(b)-behind, len(b)-behind
 	}
 	return
 }
