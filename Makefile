@@ -14,7 +14,7 @@ LDFLAGS     := -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.commi
 # Everything that is built is static, and the same from the same commit, whoever builds it where.
 BUILD       := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 # Packages whose tests run goroutines against each other; `make test` runs them under the race detector.
-RACE        := ./bucket ./upload ./catalog ./compactor ./query ./query/parca ./query/pyroscope ./serve/... ./ingest/...
+RACE        := ./bucket ./upload ./catalog ./compactor ./query/... ./serve/... ./ingest/...
 FUZZTIME    ?= 60s
 FUZZ        ?= .
 BENCH       ?= .

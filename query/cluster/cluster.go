@@ -21,7 +21,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -108,7 +107,7 @@ type Cluster struct {
 	client  *http.Client
 	token   string // of the internal call; "" when there is no key
 	latency latency
-	started chan struct{} // closed when list is set
+	address string        // of gossip
 	leave   time.Duration // at most, to tell the others
 
 	mu      sync.RWMutex
@@ -133,8 +132,7 @@ func Start(config Config) (*Cluster, error) {
 	config.Weight = cmp.Or(config.Weight, 1)
 	config.HedgeAfter = cmp.Or(config.HedgeAfter, 250*time.Millisecond)
 	config.joinEvery = cmp.Or(config.joinEvery, rejoinAfter)
-	c := &Cluster{config: config, client: config.Client, avoid: map[string]time.Time{}, outrun: map[string]int{}, started: make(chan struct{}), leave: leaveWithin}
-	defer close(c.started)
+	c := &Cluster{config: config, client: config.Client, avoid: map[string]time.Time{}, outrun: map[string]int{}, leave: leaveWithin}
 	if c.client == nil {
 		c.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32, IdleConnTimeout: time.Minute}}
 	}
@@ -151,7 +149,7 @@ func Start(config Config) (*Cluster, error) {
 	if c.list, err = memberlist.Create(gossip); err != nil {
 		return nil, fmt.Errorf("cluster: listen for gossip on %s: %w", config.Bind, err)
 	}
-	c.refresh()
+	c.address = c.list.LocalNode().Address()
 	return c, nil
 }
 
@@ -233,8 +231,8 @@ func (c *Cluster) Run(ctx context.Context) error {
 func (c *Cluster) join() {
 	var unknown []string
 	known := map[string]bool{}
-	for _, n := range c.list.Members() {
-		known[n.Address()] = true
+	for _, m := range c.Members() {
+		known[m.Address] = true
 	}
 	for _, seed := range c.config.Join {
 		if !known[seed] {
@@ -256,31 +254,13 @@ func (c *Cluster) say(line string) {
 }
 
 // GossipAddress is where this member listens for gossip, as the others reach it.
-func (c *Cluster) GossipAddress() string { return c.list.LocalNode().Address() }
+func (c *Cluster) GossipAddress() string { return c.address }
 
 // Members are those that are believed to live, by name, this one included.
 func (c *Cluster) Members() []Member {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return slices.Clone(c.members)
-}
-
-// refresh reads the members from memberlist.
-func (c *Cluster) refresh() {
-	if c.list == nil { // it could not begin
-		return
-	}
-	var members []Member
-	for _, n := range c.list.Members() {
-		members = append(members, c.member(n))
-	}
-	slices.SortFunc(members, func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.members = members
-	maps.DeleteFunc(c.outrun, func(name string, _ int) bool {
-		return !slices.ContainsFunc(members, func(m Member) bool { return m.Name == name })
-	})
 }
 
 func (c *Cluster) member(n *memberlist.Node) Member {
@@ -319,21 +299,41 @@ func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (delegate) LocalState(bool) []byte          { return nil }
 func (delegate) MergeRemoteState([]byte, bool)   {}
 
-// events hears of members that come and go. Memberlist calls it with its lock held, so the
-// list is read elsewhere.
+// events keeps [Cluster.members]. Memberlist calls it with its lock held, and only then may a
+// node be read: it changes when the next message about it comes.
 type events struct{ c *Cluster }
 
-func (e events) NotifyJoin(n *memberlist.Node)   { e.changed(n, e.c.config.Observer.Joined) }
-func (e events) NotifyLeave(n *memberlist.Node)  { e.changed(n, e.c.config.Observer.Left) }
-func (e events) NotifyUpdate(n *memberlist.Node) { e.changed(n, nil) }
-
-func (e events) changed(n *memberlist.Node, tell func(Member)) {
+// NotifyJoin implements [memberlist.EventDelegate]; so do the two below.
+func (e events) NotifyJoin(n *memberlist.Node) {
 	m := e.c.member(n)
-	if tell != nil && !m.Self {
-		tell(m)
+	e.c.replace(m.Name, m)
+	tell(e.c.config.Observer.Joined, m)
+}
+
+func (e events) NotifyUpdate(n *memberlist.Node) { e.c.replace(n.Name, e.c.member(n)) }
+
+func (e events) NotifyLeave(n *memberlist.Node) {
+	e.c.replace(n.Name)
+	tell(e.c.config.Observer.Left, e.c.member(n))
+}
+
+func tell(observe func(Member), m Member) {
+	if observe != nil && !m.Self {
+		observe(m)
 	}
-	go func() {
-		<-e.c.started
-		e.c.refresh()
-	}()
+}
+
+// replace makes what is known of the member of a name what is given: one member, or none.
+func (c *Cluster) replace(name string, by ...Member) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, known := slices.BinarySearchFunc(c.members, name, func(m Member, name string) int { return cmp.Compare(m.Name, name) })
+	end := at
+	if known {
+		end++
+	}
+	c.members = slices.Replace(c.members, at, end, by...)
+	if len(by) == 0 {
+		delete(c.outrun, name)
+	}
 }
