@@ -64,18 +64,7 @@ type binaryID struct{ file, buildID string }
 // add sums up a tree of locations, from its leaves up.
 func (l *UnnamedList) add(sym *arrowblock.Symbols, tree *arrowblock.Tree) {
 	self := tree.Self[0]
-	total := slices.Clone(self)
-	parent := make([]int, tree.Len())
-	var open []int // the last node of each depth
-	for i, depth := range tree.Depth {
-		open = append(open[:depth], i)
-		if depth > 0 {
-			parent[i] = open[depth-1]
-		}
-	}
-	for i := tree.Len() - 1; i > 0; i-- {
-		total[parent[i]] += total[i]
-	}
+	total := tree.Totals(0)
 	u := binaryTable{sym: sym, numbers: map[binaryID]int{}, ofFrame: make([]int, sym.Len())}
 	// A sample counts once for each binary, where its first such frame stands.
 	var onPath []int // by depth, as number gives them
