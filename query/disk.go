@@ -205,8 +205,9 @@ func (c *diskCache) forget(key string) {
 	if err != nil {
 		return
 	}
+	prefix := c.prefix(key)
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), c.prefix(key)) {
+		if strings.HasPrefix(e.Name(), prefix) {
 			_ = os.Remove(filepath.Join(c.dir, e.Name()))
 		}
 	}
