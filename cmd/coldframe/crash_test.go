@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -127,14 +126,5 @@ func oneSample(t testing.TB, name string) []byte {
 
 // pushOnce says whether a push was acknowledged.
 func pushOnce(ctx context.Context, url string, body []byte) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/v1/push?job=crash&type_name=test", bytes.NewReader(body))
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false
-	}
-	resp.Body.Close()
-	return resp.StatusCode == http.StatusOK
+	return pushTo(ctx, url+"/api/v1/push?job=crash&type_name=test", body)
 }
