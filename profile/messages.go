@@ -99,16 +99,18 @@ func (d *Decoder) checkSample(at, depth, values, labels int) {
 func (d *Decoder) packedRefs(b []byte, i, end int) int {
 	refs := d.profile.LocationRefs
 	n := len(refs)
-	if cap(refs)-n <= end-i {
-		refs = slices.Grow(refs, end-i+1) // a byte each at least
+	if cap(refs)-n < end-i+refRoom {
+		refs = slices.Grow(refs, end-i+refRoom) // a byte each at least
 	}
-	read, i, top := usualRefs(refs[n:cap(refs)], b, i, end, d.locations.top)
-	d.locations.top = top
-	refs = refs[:n+read]
 	for i < end {
-		var id uint64
-		id, i = uvarint(b, i)
-		refs = append(refs, d.locations.refer(id))
+		var read int
+		read, i, d.locations.top = usualRefs(refs[len(refs):cap(refs)], b, i, end, d.locations.top)
+		refs = refs[:len(refs)+read]
+		if i < end { // a longer one
+			var id uint64
+			id, i = uvarint(b, i)
+			refs = append(refs, d.locations.refer(id))
+		}
 	}
 	d.profile.LocationRefs = refs
 	if i != end {
