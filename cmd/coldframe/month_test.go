@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,8 @@ import (
 
 // A month of many services is a block a day. Its answers say what they cost; a HEAD that is
 // lost is made again and gives the same answers; of a damaged block and one that is gone each
-// costs its day, and is named by answers and by fsck.
+// costs its day, and is named by answers and by fsck. A HEAD that is made again after that knows
+// the damaged block, too, and in place of the one that is gone what it was merged of.
 func TestMonth(t *testing.T) {
 	const services, days = 20, 30
 	today := time.Now().UTC().Truncate(24 * time.Hour)
@@ -56,9 +58,7 @@ func TestMonth(t *testing.T) {
 	}
 	t.Logf("a month of %d services: %d requests, %d bytes, %d blocks", services, stats.Requests, stats.Bytes, stats.Blocks)
 
-	if err := os.Remove(filepath.Join(p.dir, block.HeadKey(profile.DefaultTenant, 0))); err != nil {
-		t.Fatal(err)
-	}
+	p.remove(block.HeadKey(profile.DefaultTenant, 0))
 	must(t, "fsck", "--bucket-config", p.config(), "--rebuild-head")
 	if got := answers(); !maps.Equal(got, sent) {
 		t.Errorf("with the HEAD that was made again: %d stacks are answered, %d were sent", len(got), len(sent))
@@ -66,26 +66,43 @@ func TestMonth(t *testing.T) {
 
 	corrupt, gone := h.Live[days/3], h.Live[days/2]
 	p.spoil(corrupt.Key(profile.DefaultTenant, 0))
-	if err := os.Remove(filepath.Join(p.dir, gone.Key(profile.DefaultTenant, 0))); err != nil {
-		t.Fatal(err)
+	p.remove(gone.Key(profile.DefaultTenant, 0))
+	of := func(days ...block.Meta) (sum int64) {
+		for stack, value := range sent {
+			if slices.ContainsFunc(days, func(m block.Meta) bool { return strings.HasSuffix(stack, m.Day.String()) }) {
+				sum += value
+			}
+		}
+		return sum
 	}
-	for _, m := range []block.Meta{corrupt, gone} {
-		maps.DeleteFunc(sent, func(stack string, _ int64) bool { return strings.HasSuffix(stack, m.Day.String()) })
-	}
+	whole := of(h.Live...)
 	tree := p.month(today)
 	if got := len(tree.Stats.Missing); got != 2 || tree.Stats.Missing[0].Key != corrupt.Key(profile.DefaultTenant, 0) || tree.Stats.Missing[1].Key != gone.Key(profile.DefaultTenant, 0) {
 		t.Errorf("missing %+v, want %s and %s", tree.Stats.Missing, corrupt.ID, gone.ID)
 	}
-	var want int64
-	for _, value := range sent {
-		want += value
-	}
-	if tree.Total[0] != want {
-		t.Errorf("the other days sum up to %d, want %d", tree.Total[0], want)
+	if got, want := tree.Total[0], whole-of(corrupt, gone); got != want {
+		t.Errorf("the other days sum up to %d, want %d of %d", got, want, whole)
 	}
 	status, out, _ := command(t, "fsck", "--bucket-config", p.config())
 	if status != exitPartial || !strings.Contains(out, "corrupt "+corrupt.Key(profile.DefaultTenant, 0)) || !strings.Contains(out, "missing "+gone.Key(profile.DefaultTenant, 0)) || !strings.Contains(out, "2 damaged") {
 		t.Errorf("fsck: status %d\n%s", status, out)
+	}
+
+	p.remove(block.HeadKey(profile.DefaultTenant, 0))
+	if status, out, _ := command(t, "fsck", "--bucket-config", p.config(), "--rebuild-head"); status != exitPartial || !strings.Contains(out, "1 damaged") {
+		t.Errorf("fsck --rebuild-head of a damaged bucket: status %d\n%s", status, out)
+	}
+	// What it asks of the damaged block may be whole; what is not, it names.
+	tree = p.month(today)
+	want := whole
+	for _, m := range tree.Stats.Missing {
+		if m.Key != corrupt.Key(profile.DefaultTenant, 0) {
+			t.Errorf("missing %+v", m)
+		}
+		want = whole - of(corrupt)
+	}
+	if tree.Total[0] != want {
+		t.Errorf("made again after the damage, the days sum up to %d, want %d of %d; missing %+v", tree.Total[0], want, whole, tree.Stats.Missing)
 	}
 }
 
@@ -104,6 +121,14 @@ func (p *past) month(today time.Time) *query.Tree {
 		p.t.Fatal(err)
 	}
 	return tree
+}
+
+// remove deletes an object.
+func (p *past) remove(key string) {
+	p.t.Helper()
+	if err := os.Remove(filepath.Join(p.dir, key)); err != nil {
+		p.t.Fatal(err)
+	}
 }
 
 // spoil turns a bit in the middle of an object.
