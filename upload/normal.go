@@ -37,14 +37,18 @@ var kinds = map[profile.ValueType]string{
 	{Type: "space", Unit: "bytes"}:             "inuse_space",
 	{Type: "alloc-objects", Unit: "count"}:     "alloc_objects",
 	{Type: "alloc-space", Unit: "bytes"}:       "alloc_space",
-	{Type: "alloc-samples", Unit: "count"}:     "alloc_objects",
+	{Type: "alloc-samples", Unit: "count"}:     "alloc_samples", // as in JFR: not scaled to all allocations
 	{Type: "alloc-size", Unit: "bytes"}:        "alloc_space",
+	{Type: "alloc_size", Unit: "bytes"}:        "alloc_space",
 	{Type: "allocated_objects", Unit: "count"}: "alloc_objects",
 	{Type: "allocated_space", Unit: "bytes"}:   "alloc_space",
 	{Type: "inuse-objects", Unit: "count"}:     "inuse_objects",
 	{Type: "inuse-space", Unit: "bytes"}:       "inuse_space",
 	{Type: "lock-count", Unit: "count"}:        "contentions",
 	{Type: "lock-time", Unit: "nanoseconds"}:   "delay",
+	{Type: "lock_count", Unit: "count"}:        "contentions",
+	{Type: "lock_time", Unit: "nanoseconds"}:   "delay",
+	{Type: "cpu_samples", Unit: "count"}:       "samples",
 }
 
 // usual gives the usual words for what a sample counts, and by what its values are to

@@ -29,8 +29,20 @@ func TestTypesAreMadeUsual(t *testing.T) {
 			"inuse_objects:count was sent as objects:count|inuse_space:bytes was sent as space:bytes",
 		},
 		{
-			"alloc-samples:count alloc-size:bytes / : 0", "alloc_objects:count=7 alloc_space:bytes=7 / : 0",
-			"alloc_objects:count was sent as alloc-samples:count|alloc_space:bytes was sent as alloc-size:bytes",
+			"alloc-samples:count alloc-size:bytes / : 0", "alloc_samples:count=7 alloc_space:bytes=7 / : 0",
+			"alloc_samples:count was sent as alloc-samples:count|alloc_space:bytes was sent as alloc-size:bytes",
+		},
+		{
+			"alloc_samples:count alloc_size:bytes / : 0", "alloc_samples:count=7 alloc_space:bytes=7 / : 0",
+			"alloc_space:bytes was sent as alloc_size:bytes",
+		},
+		{
+			"cpu:nanoseconds cpu_samples:count / cpu:nanoseconds 1", "cpu:nanoseconds=7 samples:count=7 / cpu:nanoseconds 1",
+			"samples:count was sent as cpu_samples:count",
+		},
+		{
+			"lock_count:count lock_time:nanoseconds / : 0", "contentions:count=7 delay:nanoseconds=7 / : 0",
+			"contentions:count was sent as lock_count:count|delay:nanoseconds was sent as lock_time:nanoseconds",
 		},
 		{"inuse_space:KiB / space:bytes 1", "inuse_space:bytes=7168 / space:bytes 1", "inuse_space:bytes was sent as inuse_space:KiB"},
 		{"objects:count inuse_objects:count / : 0", "objects:count=7 inuse_objects:count=7 / : 0", ""},

@@ -78,20 +78,15 @@ func (q ingestQuery) fromPprof(body []byte, contentType string) ([]upload.Profil
 	if err != nil {
 		return nil, serve.Field("name", err)
 	}
-	return []upload.Profile{{Name: nameByConfig(config), Labels: labels, Body: body, Time: q.from}}, nil
-}
-
-// nameByConfig names a profile whose sample types are not enough to tell: Go's mutex and
-// block profiles count the same, and the SDK tells by display names which it is.
-func nameByConfig(config map[string]sampleTypeConfig) string {
-	for _, c := range config {
-		for _, name := range []string{"mutex", "block"} {
-			if strings.HasPrefix(c.DisplayName, name+"_") {
-				return name
-			}
-		}
+	apart, err := unmix(body, config)
+	if err != nil {
+		return nil, err
 	}
-	return ""
+	profiles := make([]upload.Profile, len(apart))
+	for i, p := range apart {
+		profiles[i] = upload.Profile{Name: p.name, Labels: labels, Body: p.body, Time: q.from}
+	}
+	return profiles, nil
 }
 
 // difference is what was added to cumulative profiles between two of them. The values of

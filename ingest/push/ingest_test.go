@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"mime/multipart"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -102,18 +99,7 @@ func TestIngestFormats(t *testing.T) {
 
 // Pyroscope's agent for Java sends recordings of async-profiler with their labels.
 func TestIngestJFR(t *testing.T) {
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/grafana/jfr-parser").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := func(name string) []byte {
-		data, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "parser", "testdata", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
-	body, contentType := form(t, "jfr", read("dump1.jfr.gz"), "labels", read("dump1.labels.pb.gz"))
+	body, contentType := form(t, "jfr", asyncProfiler(t, "dump1.jfr.gz"), "labels", asyncProfiler(t, "dump1.labels.pb.gz"))
 	s := newServer(t)
 	if status, answer, _ := s.post(t, "/ingest?name=shop&format=jfr&spyName=javaspy&sampleRate=100", contentType, body); status != http.StatusOK {
 		t.Fatalf("%d %s", status, answer)
@@ -122,7 +108,7 @@ func TestIngestJFR(t *testing.T) {
 	if p.types() != "process_cpu: samples:count cpu:nanoseconds" || p.Labels.Get("service_name") != "shop" || p.Period != 1e7 || !strings.Contains(p.folded(), "thread_name=") {
 		t.Errorf("stored %s %s period %d\n%.2000s", p.types(), p.Labels, p.Period, p.folded())
 	}
-	for name, bad := range map[string][]any{"no jfr": {"x", "y"}, "bad labels": {"jfr", read("dump1.jfr.gz"), "labels", "x"}, "bad jfr": {"jfr", "x"}} {
+	for name, bad := range map[string][]any{"no jfr": {"x", "y"}, "bad labels": {"jfr", asyncProfiler(t, "dump1.jfr.gz"), "labels", "x"}, "bad jfr": {"jfr", "x"}} {
 		body, contentType := form(t, bad...)
 		if status, answer, _ := s.post(t, "/ingest?name=shop&format=jfr", contentType, body); status != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", name, status, answer)

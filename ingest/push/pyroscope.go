@@ -69,4 +69,5 @@ var usualNames = map[string]string{
 	"godeltaprof_mutex":  "mutex",
 	"godeltaprof_block":  "block",
 	"goroutines":         "goroutine",
+	"lock":               "mutex",
 }
