@@ -71,6 +71,7 @@ var doors = map[string][]string{
 	"github.com/grafana/pyroscope/api": {"query/pyroscope", "ingest/push"},
 	"github.com/grafana/jfr-parser":    {}, // what ours is compared with in tests
 	"github.com/hashicorp/memberlist":  {"query/cluster"},
+	"golang.org/x/sys":                 {"profile", "bpf", "agent", "query", "cmd/coldframe"},
 	"github.com/bufbuild/protocompile": {}, // generates api; in no product
 }
 
