@@ -139,7 +139,7 @@ func (f *function) compactor(ctx context.Context, s shard) (*compactor.Compactor
 		MemoryBytes: (f.cfg.MemoryBytes - 96<<20) / 2,
 		Jobs:        1,
 		Delete:      f.cfg.Delete,
-		Observer:    f.report.observeCompactor(),
+		Observer:    f.observeCompactor(),
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		cfg.JobBytes = int64(time.Until(deadline).Seconds() * jobBytesPerSecond)

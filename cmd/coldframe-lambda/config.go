@@ -41,6 +41,10 @@ type config struct {
 	// bucket's rules for a week: on says so.
 	Delete bool // COLDFRAME_DELETE; off
 
+	// CacheBytes is how much of /tmp what queries have read may take, beside what is kept of
+	// it in memory; 0: none of it.
+	CacheBytes int64 // COLDFRAME_CACHE_BYTES; 268435456
+
 	LogLevel slog.Level // COLDFRAME_LOG_LEVEL; info
 
 	// What Lambda sets.
@@ -49,6 +53,7 @@ type config struct {
 	Qualifier   string // AWS_LAMBDA_FUNCTION_VERSION
 	Region      string // AWS_REGION
 	Endpoint    string // AWS_ENDPOINT_URL_LAMBDA: of the API that invokes; by region when empty
+	Daemon      string // AWS_XRAY_DAEMON_ADDRESS: who takes traces; nobody when empty
 }
 
 var allRoles = []string{"query", "compact", "ingest"}
@@ -68,11 +73,13 @@ func readConfig(getenv func(string) string) (config, error) {
 		ShareBytes:  r.number("COLDFRAME_SHARE_BYTES", 64<<20, 1, 1<<40),
 		Shards:      int(r.number("COLDFRAME_SHARDS", 1, 1, 256)),
 		Delete:      r.word("COLDFRAME_DELETE", "off", "on") == "on",
+		CacheBytes:  r.number("COLDFRAME_CACHE_BYTES", 256<<20, 0, 10<<30),
 		MemoryBytes: r.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 512, 128, 10240) << 20,
 		Function:    getenv("AWS_LAMBDA_FUNCTION_NAME"),
 		Qualifier:   r.text("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST"),
 		Region:      getenv("AWS_REGION"),
 		Endpoint:    getenv("AWS_ENDPOINT_URL_LAMBDA"),
+		Daemon:      getenv("AWS_XRAY_DAEMON_ADDRESS"),
 	}
 	if err := c.LogLevel.UnmarshalText([]byte(r.text("COLDFRAME_LOG_LEVEL", "info"))); err != nil {
 		r.fail("COLDFRAME_LOG_LEVEL", err)

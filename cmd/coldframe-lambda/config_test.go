@@ -30,7 +30,7 @@ func TestConfig(t *testing.T) {
 func TestConfigMistakes(t *testing.T) {
 	wrong := map[string]string{
 		"COLDFRAME_ROLES": "query,agent", "COLDFRAME_TOKENS_SHA256": "secret", "COLDFRAME_RESPONSE": "maybe", "COLDFRAME_WORKERS": "-1",
-		"COLDFRAME_SHARE_BLOCKS": "many", "COLDFRAME_SHARDS": "1000", "COLDFRAME_LOG_LEVEL": "loud", "COLDFRAME_DELETE": "yes",
+		"COLDFRAME_SHARE_BLOCKS": "many", "COLDFRAME_SHARDS": "1000", "COLDFRAME_LOG_LEVEL": "loud", "COLDFRAME_DELETE": "yes", "COLDFRAME_CACHE_BYTES": "1GB",
 	}
 	_, err := readConfig(func(name string) string { return wrong[name] })
 	if err == nil {

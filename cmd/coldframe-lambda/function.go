@@ -28,6 +28,7 @@ type function struct {
 
 	compactions compactions
 	report      *report
+	tracer      *tracer
 }
 
 // start makes a function. It asks nothing of anybody: that is part of the first event.
@@ -44,10 +45,11 @@ func start(ctx context.Context, getenv func(string) string) (*function, error) {
 		return nil, err
 	}
 	f := &function{cfg: cfg, report: newReport(os.Stdout, cfg)}
-	f.bkt = bucket.Counting(bkt, f.report.usage)
+	f.tracer = newTracer(cfg.Daemon, func(err error) { f.report.logger().Warn("no traces", "err", err) })
+	f.bkt = f.tracer.bucket(bucket.Counting(bkt, f.report.usage))
 	f.cat = catalog.New(f.bkt, catalog.Config{})
 	if cfg.Function != "" && cfg.Region != "" {
-		f.peers = newPeers(cfg, f.bkt, getenv)
+		f.peers = newPeers(cfg, f.bkt, f.tracer, getenv)
 	}
 	if cfg.has("query") {
 		f.query = query.New(f.cat, f.bkt, f.queryConfig())
@@ -69,6 +71,7 @@ var errNotMine = errors.New("not what this function is for")
 // handle answers one event. An error that it returns is what Lambda counts as one.
 func (f *function) handle(ctx context.Context, payload json.RawMessage) (answer any, err error) {
 	f.report.begin(ctx)
+	ctx = f.tracer.invoked(ctx)
 	var e event
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, fmt.Errorf("event: %w: %w", err, profile.ErrInvalid)
@@ -79,13 +82,18 @@ func (f *function) handle(ctx context.Context, payload json.RawMessage) (answer 
 	defer func() { f.report.end(err) }()
 	ctx, cancel := early(ctx)
 	defer cancel()
+	if e.DetailType == "Scheduled Event" {
+		e.Compact = &compactEvent{}
+	}
 	switch {
 	case e.Part != nil && f.cfg.has("query"):
+		ctx, span := f.tracer.begin(ctx, "part")
+		defer func() { span.end(err) }()
 		return f.computePart(ctx, *e.Part)
 	case e.Compact != nil && f.cfg.has("compact"):
+		ctx, span := f.tracer.begin(ctx, "compact")
+		defer func() { span.end(err) }()
 		return f.compact(ctx, *e.Compact)
-	case e.DetailType == "Scheduled Event" && f.cfg.has("compact"):
-		return f.compact(ctx, compactEvent{})
 	}
 	return nil, fmt.Errorf("event with keys %s, roles %v: %w", keys(payload), f.cfg.Roles, errNotMine)
 }

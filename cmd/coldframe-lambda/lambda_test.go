@@ -137,7 +137,7 @@ func (c *cloud) deploy(t testing.TB, cfg lambdaenv.Config) *lambdaenv.Function {
 }
 
 // metric is the sum of what the functions have told of a metric.
-func (c *cloud) metric(t *testing.T, name string) (sum float64) {
+func (c *cloud) metric(t testing.TB, name string) (sum float64) {
 	t.Helper()
 	for line := range strings.SplitSeq(c.log.String(), "\n") {
 		var told map[string]any
@@ -195,6 +195,21 @@ func (c *cloud) fill(t *testing.T, profiles []corpus.Profile, shards int) map[st
 		want[name] = truth.Samples(merged)
 	}
 	return want
+}
+
+// push uploads profiles in one block of an agent's.
+func (c *cloud) push(t testing.TB, agent string, profiles ...upload.Profile) {
+	t.Helper()
+	up, err := upload.New(earlier{c.bkt}, upload.Config{Agent: agent})
+	if err == nil {
+		err = up.Push(t.Context(), profile.DefaultTenant, profiles...)
+	}
+	if err == nil {
+		err = up.Close(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // agentOf is a name whose shard is i.

@@ -33,13 +33,14 @@ type peers struct {
 	signer      *v4.Signer
 	client      *http.Client
 	bkt         bucket.Bucket
+	tracer      *tracer
 	workers     int
 }
 
 // newPeers talks to Lambda's API in plain HTTP: of AWS's SDK nothing is needed but the
 // signature. Credentials are those of the function's role, which Lambda puts into the
 // environment for as long as the environment lives.
-func newPeers(cfg config, bkt bucket.Bucket, getenv func(string) string) *peers {
+func newPeers(cfg config, bkt bucket.Bucket, traces *tracer, getenv func(string) string) *peers {
 	endpoint := cmp.Or(cfg.Endpoint, "https://lambda."+cfg.Region+".amazonaws.com")
 	return &peers{
 		url: strings.TrimSuffix(endpoint, "/") + "/2015-03-31/functions/" + url.PathEscape(cfg.Function) +
@@ -51,6 +52,7 @@ func newPeers(cfg config, bkt bucket.Bucket, getenv func(string) string) *peers 
 		signer:  v4.NewSigner(),
 		client:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: max(1, cfg.Workers), ForceAttemptHTTP2: true, Proxy: http.ProxyFromEnvironment}},
 		bkt:     bkt,
+		tracer:  traces,
 		workers: cfg.Workers,
 	}
 }
@@ -64,7 +66,9 @@ func (p *peers) send(ctx context.Context, e event) error {
 // maxAnswer is how much of an answer is read; Lambda sends 6 MiB.
 const maxAnswer = maxPayload + 1<<20
 
-func (p *peers) invoke(ctx context.Context, e event, how string) ([]byte, error) {
+func (p *peers) invoke(ctx context.Context, e event, how string) (answer []byte, err error) {
+	ctx, span := p.tracer.begin(ctx, "invoke")
+	defer func() { span.end(err) }()
 	payload, err := json.Marshal(e)
 	if err != nil {
 		return nil, err
@@ -75,6 +79,9 @@ func (p *peers) invoke(ctx context.Context, e event, how string) ([]byte, error)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Amz-Invocation-Type", how)
+	if span != nil {
+		req.Header.Set("X-Amzn-Trace-Id", span.header())
+	}
 	sum := sha256.Sum256(payload)
 	if err := p.signer.SignHTTP(ctx, p.credentials, req, hex.EncodeToString(sum[:]), "lambda", p.region, time.Now()); err != nil {
 		return nil, fmt.Errorf("invoke: %w", err)
@@ -84,7 +91,7 @@ func (p *peers) invoke(ctx context.Context, e event, how string) ([]byte, error)
 		return nil, fmt.Errorf("invoke: %w", err)
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	answer, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("invoke: %w", err)

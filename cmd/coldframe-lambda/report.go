@@ -205,8 +205,10 @@ func (r *report) observeQuery() query.Observer {
 	}
 }
 
-func (r *report) observeCompactor() compactor.Observer {
+func (f *function) observeCompactor() compactor.Observer {
+	r := f.report
 	return compactor.Observer{
+		Begin: f.tracer.job,
 		Committed: func(j compactor.Job) {
 			r.add("Commits", 1)
 			r.add("CompactedBytes", float64(j.BytesIn))

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -38,7 +40,7 @@ func (f *function) newWeb() (func(context.Context, *events.LambdaFunctionURLRequ
 			return nil, err
 		}
 	}
-	return lambdaurl.Wrap(f.bear(f.bounded(server.Handler()))), nil
+	return lambdaurl.Wrap(f.bear(f.bounded(f.tracer.serve(server.Handler())))), nil
 }
 
 func (f *function) queryConfig() query.Config {
@@ -52,6 +54,9 @@ func (f *function) queryConfig() query.Config {
 		ShareBytes:      f.cfg.ShareBytes,
 		Retention:       f.retention,
 		Observer:        f.report.observeQuery(),
+	}
+	if f.cfg.CacheBytes > 0 {
+		cfg.CacheDir, cfg.CacheDiskBytes = filepath.Join(os.TempDir(), "coldframe-cache"), f.cfg.CacheBytes
 	}
 	if f.peers != nil && f.cfg.Workers > 0 {
 		cfg.Remote = f.peers

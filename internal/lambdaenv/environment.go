@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 // environment is one process and the Runtime API that it speaks to.
 type environment struct {
 	cmd    *exec.Cmd
+	tmp    string // what /tmp is for it
 	api    *httptest.Server
 	asked  chan struct{}    // the process has asked for an event, and is done with the last
 	next   chan *invocation // the answer to that
@@ -32,6 +34,7 @@ type environment struct {
 
 type invocation struct {
 	id        string
+	trace     string
 	payload   []byte
 	deadline  time.Time // that the process is told
 	killAfter time.Duration
@@ -41,12 +44,16 @@ type invocation struct {
 
 // launch starts a process and waits until it asks for its first event.
 func (f *Function) launch(ctx context.Context) (*environment, time.Duration, error) {
-	e := &environment{asked: make(chan struct{}, 1), next: make(chan *invocation), exited: make(chan struct{})}
+	tmp, err := f.takeTmp()
+	if err != nil {
+		return nil, 0, err
+	}
+	e := &environment{tmp: tmp, asked: make(chan struct{}, 1), next: make(chan *invocation), exited: make(chan struct{})}
 	e.api = httptest.NewServer(e.runtimeAPI())
 	address := e.api.Listener.Addr().String()
 	e.cmd = exec.Command(f.cfg.Binary) //nolint:noctx // its life is not that of the request that started it
 	e.cmd.Env = append([]string{
-		"PATH=" + os.Getenv("PATH"), "HOME=/tmp", "TZ=:UTC",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + tmp, "TMPDIR=" + tmp, "TZ=:UTC", "AWS_XRAY_DAEMON_ADDRESS=" + f.daemon.LocalAddr().String(),
 		"AWS_LAMBDA_RUNTIME_API=" + address, "_HANDLER=bootstrap", "AWS_REGION=eu-central-1", "AWS_LAMBDA_FUNCTION_NAME=coldframe",
 		"AWS_LAMBDA_FUNCTION_VERSION=7", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=" + strconv.Itoa(f.cfg.MemoryMB),
 		"AWS_ACCESS_KEY_ID=ASIAEXAMPLE", "AWS_SECRET_ACCESS_KEY=example", "AWS_SESSION_TOKEN=example", "AWS_ENDPOINT_URL_LAMBDA=" + f.Endpoint,
@@ -55,11 +62,12 @@ func (f *Function) launch(ctx context.Context) (*environment, time.Duration, err
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
 	if err := e.cmd.Start(); err != nil {
-		return nil, 0, err
+		e.api.Close()
+		return nil, 0, errors.Join(err, os.Remove(tmp))
 	}
 	go func() {
 		err := e.cmd.Wait()
-		f.ended(e.cmd.ProcessState)
+		f.ended(e.cmd.ProcessState, e.tmp)
 		e.mu.Lock()
 		e.status = err
 		e.mu.Unlock()
@@ -127,14 +135,41 @@ func (e *environment) freeze() {
 	_ = syscall.Kill(-e.cmd.Process.Pid, syscall.SIGSTOP)
 }
 
-// ended counts what a process has used.
-func (f *Function) ended(state *os.ProcessState) {
+// ended counts the CPU that a process has used. The next one finds what it left in /tmp.
+func (f *Function) ended(state *os.ProcessState, tmp string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.tmps = append(f.tmps, tmp)
 	f.spent.CPU += state.UserTime() + state.SystemTime()
-	if usage, ok := state.SysUsage().(*syscall.Rusage); ok {
-		f.spent.MemoryBytes = max(f.spent.MemoryBytes, usage.Maxrss<<10)
+}
+
+// takeTmp is the /tmp of a process that has ended, or a new one.
+func (f *Function) takeTmp() (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := len(f.tmps); n > 0 {
+		tmp := f.tmps[n-1]
+		f.tmps = f.tmps[:n-1]
+		return tmp, nil
 	}
+	return os.MkdirTemp("", "lambdaenv-")
+}
+
+// peakBytes is the most memory that a process has had, of which it is asked while it lives:
+// what the kernel tells of an ended one counts that of the process that started it as well,
+// whose memory it shared until it was another program.
+func peakBytes(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(status), "\nVmHWM:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(after), " ")
+	n, err := strconv.ParseInt(kib, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n << 10
 }
 
 func (e *environment) thaw() {
@@ -177,7 +212,7 @@ func (e *environment) serveNext(w http.ResponseWriter, r *http.Request) {
 		h.Set("Lambda-Runtime-Aws-Request-Id", i.id)
 		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(i.deadline.UnixMilli(), 10))
 		h.Set("Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:eu-central-1:123456789012:function:coldframe:7")
-		h.Set("Lambda-Runtime-Trace-Id", "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0")
+		h.Set("Lambda-Runtime-Trace-Id", i.trace)
 		_, _ = w.Write(i.payload)
 	case <-r.Context().Done():
 	}

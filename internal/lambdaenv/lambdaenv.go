@@ -5,8 +5,9 @@
 // It has those of Lambda's limits that a program can run into: 6 MB of an event and of an
 // answer that is not streamed, one event at a time in each environment, so many
 // environments and not more, a deadline at which the process is killed, no CPU between
-// events, and a fresh process after a crash. It knows nothing of rights, and starts
-// processes at the speed of this machine. It is for tests.
+// events, and a fresh process after a crash, which finds /tmp as the last has left it. It takes
+// what is told to X-Ray. It knows nothing of rights, and starts processes at the speed of this
+// machine. It is for tests.
 package lambdaenv
 
 import (
@@ -17,8 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -40,6 +44,7 @@ type Config struct {
 	MemoryMB    int           // what the function is told; nothing is enforced. 512
 	Concurrency int           // environments at most; 10
 	Buffered    bool          // the URL has the mode BUFFERED, or is an API Gateway's
+	Traced      bool          // X-Ray samples every invocation; else none
 	Log         io.Writer     // what the processes write; nil: nothing
 }
 
@@ -52,16 +57,22 @@ type Function struct {
 	servers []*httptest.Server
 	slots   chan struct{}
 
-	mu         sync.Mutex
-	idle       []*environment // the latest used last
-	all        map[*environment]bool
-	coldStarts []time.Duration
-	started    int
-	spent      Spent
-	async      sync.WaitGroup
+	mu          sync.Mutex
+	idle        []*environment // the latest used last
+	all         map[*environment]bool
+	coldStarts  []time.Duration
+	started     int
+	spent       Spent
+	tmps        []string // of processes that have ended
+	segments    []Segment
+	badSegments []error
+	async       sync.WaitGroup
+
+	daemon *daemon
 }
 
-// Deploy makes a function. No process is started before the first event. Close ends all.
+// Deploy makes a function. No process is started before the first event. Close ends all. It
+// panics where nothing can be listened to, as [httptest.NewServer] does.
 func Deploy(cfg Config) *Function {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 3 * time.Second
@@ -79,6 +90,10 @@ func Deploy(cfg Config) *Function {
 		cfg.Log = io.Discard
 	}
 	f := &Function{cfg: cfg, slots: make(chan struct{}, cfg.Concurrency), all: map[*environment]bool{}}
+	var err error
+	if f.daemon, err = listen(f.take); err != nil {
+		panic(fmt.Sprintf("lambdaenv: listen for segments: %v", err))
+	}
 	url := httptest.NewServer(http.HandlerFunc(f.serveURL))
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /2015-03-31/functions/{name}/invocations", f.serveInvoke)
@@ -101,6 +116,46 @@ func (f *Function) Close() {
 	for _, s := range f.servers {
 		s.Close()
 	}
+	_ = f.daemon.Close()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, tmp := range f.tmps {
+		_ = os.RemoveAll(tmp)
+	}
+	f.tmps = nil
+}
+
+// Crash ends the processes that have no event, as if they had failed between two.
+func (f *Function) Crash() {
+	f.mu.Lock()
+	idle := f.idle
+	f.idle = nil
+	for _, e := range idle {
+		delete(f.all, e)
+	}
+	f.mu.Unlock()
+	for _, e := range idle {
+		e.kill()
+	}
+}
+
+// Tmp is how many bytes lie in what is /tmp for the processes that have ended.
+func (f *Function) Tmp() (sizeBytes int64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, tmp := range f.tmps {
+		err = errors.Join(err, filepath.WalkDir(tmp, func(_ string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			info, err := d.Info()
+			if err == nil {
+				sizeBytes += info.Size()
+			}
+			return err
+		}))
+	}
+	return sizeBytes, err
 }
 
 // ColdStarts are the times from the start of each process to its first request for an event.
@@ -113,10 +168,10 @@ func (f *Function) ColdStarts() []time.Duration {
 // Spent is what processes have used up.
 type Spent struct {
 	CPU         time.Duration // of all
-	MemoryBytes int64         // the most that one of them had at a time
+	MemoryBytes int64         // the most that one of them had at a time, while it answered
 }
 
-// Spent tells of the processes that have ended, so of all after Close.
+// Spent tells the CPU of the processes that have ended, so of all after Close.
 func (f *Function) Spent() Spent {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -143,8 +198,13 @@ var errThrottled = errors.New("all environments are busy")
 // Invoke has an event handled and returns the answer. An [*Error] says that the
 // function failed.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	return f.invokeBelow(ctx, payload, "")
+}
+
+// invokeBelow is Invoke of who has told its place in a trace.
+func (f *Function) invokeBelow(ctx context.Context, payload []byte, trace string) ([]byte, error) {
 	var body bytes.Buffer
-	err := f.invoke(ctx, payload, func(contentType string, answer io.Reader) error {
+	err := f.invoke(ctx, payload, trace, func(contentType string, answer io.Reader) error {
 		_, err := io.Copy(&body, io.LimitReader(answer, MaxPayload+1))
 		if err != nil {
 			return err
@@ -162,7 +222,7 @@ func checkSize(n int) error {
 }
 
 // invoke finds an environment for an event. deliver gets the answer while it is sent.
-func (f *Function) invoke(ctx context.Context, payload []byte, deliver func(contentType string, answer io.Reader) error) error {
+func (f *Function) invoke(ctx context.Context, payload []byte, trace string, deliver func(contentType string, answer io.Reader) error) error {
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
@@ -173,9 +233,12 @@ func (f *Function) invoke(ctx context.Context, payload []byte, deliver func(cont
 	if err != nil {
 		return err
 	}
-	err = e.handle(&invocation{id: requestID(), payload: payload, deliver: deliver, done: make(chan error, 1), deadline: time.Now().Add(f.cfg.Timeout), killAfter: f.cfg.KillAfter})
+	id := requestID()
+	err = e.handle(&invocation{id: id, trace: f.traced(id, trace), payload: payload, deliver: deliver, done: make(chan error, 1), deadline: time.Now().Add(f.cfg.Timeout), killAfter: f.cfg.KillAfter})
+	peak := peakBytes(e.cmd.Process.Pid)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.spent.MemoryBytes = max(f.spent.MemoryBytes, peak)
 	if e.dead() {
 		delete(f.all, e)
 	} else {
@@ -216,9 +279,9 @@ func requestID() string {
 }
 
 // invokeLater handles an event that nobody waits for, when an environment is free.
-func (f *Function) invokeLater(ctx context.Context, payload []byte) {
+func (f *Function) invokeLater(ctx context.Context, payload []byte, trace string) {
 	for {
-		if _, err := f.Invoke(ctx, payload); !errors.Is(err, errThrottled) {
+		if _, err := f.invokeBelow(ctx, payload, trace); !errors.Is(err, errThrottled) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -231,7 +294,7 @@ func (f *Function) Settle() { f.async.Wait() }
 // serveInvoke is the Invoke API.
 func (f *Function) serveInvoke(w http.ResponseWriter, r *http.Request) {
 	payload, err := io.ReadAll(io.LimitReader(r.Body, MaxPayload+1))
-	async := r.Header.Get("X-Amz-Invocation-Type") == "Event"
+	async, trace := r.Header.Get("X-Amz-Invocation-Type") == "Event", r.Header.Get("X-Amzn-Trace-Id")
 	switch {
 	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -243,11 +306,11 @@ func (f *Function) serveInvoke(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"message":"Missing Authentication Token"}`, http.StatusForbidden)
 		return
 	case async:
-		f.async.Go(func() { f.invokeLater(context.WithoutCancel(r.Context()), payload) })
+		f.async.Go(func() { f.invokeLater(context.WithoutCancel(r.Context()), payload, trace) })
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	answer, err := f.Invoke(r.Context(), payload)
+	answer, err := f.invokeBelow(r.Context(), payload, trace)
 	var fault *Error
 	switch {
 	case errors.Is(err, errThrottled):

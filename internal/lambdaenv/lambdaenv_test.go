@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +52,13 @@ func TestMain(m *testing.M) {
 			return nil, errors.New("failed as asked")
 		case "sleep":
 			time.Sleep(time.Duration(e.N) * time.Millisecond)
+		case "hold":
+			held := bytes.Repeat([]byte{1}, e.N)
+			return map[string]int{"held": len(held)}, nil
+		case "keep":
+			path := filepath.Join(os.TempDir(), "kept")
+			before, _ := os.ReadFile(path)
+			return map[string]int{"found": len(before)}, os.WriteFile(path, make([]byte, e.N), 0o600)
 		case "deadline":
 			deadline, _ := ctx.Deadline()
 			return time.Until(deadline).Milliseconds(), nil
@@ -251,4 +260,33 @@ func get(t *testing.T, url string) (*http.Response, error) {
 		t.Fatal(err)
 	}
 	return http.DefaultClient.Do(req)
+}
+
+// What a process has used is its own, not that of this one, which started it.
+func TestSpent(t *testing.T) {
+	ballast := bytes.Repeat([]byte{1}, 300<<20)
+	f := deploy(t, lambdaenv.Config{})
+	if _, err := do(t, f, "hold", 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if spent := f.Spent(); spent.MemoryBytes < 64<<20 || spent.MemoryBytes > 200<<20 || spent.CPU == 0 {
+		t.Errorf("spent %+v, want a little more than 64 MiB", spent)
+	}
+	runtime.KeepAlive(ballast)
+}
+
+// A process finds in /tmp what the one before it, which has crashed, left there.
+func TestTmp(t *testing.T) {
+	f := deploy(t, lambdaenv.Config{})
+	if got, err := do(t, f, "keep", 5); err != nil || got["found"] != 0 {
+		t.Fatal(got, err)
+	}
+	f.Crash()
+	if size, err := f.Tmp(); err != nil || size != 5 {
+		t.Errorf("%d bytes in /tmp, %v", size, err)
+	}
+	if got, err := do(t, f, "keep", 5); err != nil || got["found"] != 5 || f.Processes() != 2 {
+		t.Error(got, err, f.Processes())
+	}
 }

@@ -55,7 +55,7 @@ func (f *Function) serveURL(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	begun := false
-	err = f.invoke(r.Context(), event, func(contentType string, answer io.Reader) error {
+	err = f.invoke(r.Context(), event, r.Header.Get("X-Amzn-Trace-Id"), func(contentType string, answer io.Reader) error {
 		if contentType == "application/vnd.awslambda.http-integration-response" {
 			if f.cfg.Buffered {
 				return &Error{"InvalidResponse", "a stream where the answer must come in one piece"}
