@@ -18,7 +18,8 @@ type Profile struct {
 	Labels profile.Labels // of its series
 	// Body is a pprof, in gzip, zstd or neither. It is kept, and must not be changed.
 	Body []byte
-	// Time is when it was taken, if the pprof does not say; zero is now.
+	// Time is when it was taken, if the pprof does not say, or says a time that is ahead of
+	// the bucket's clock; zero is now.
 	Time time.Time
 }
 
@@ -108,7 +109,9 @@ func (u *Uploader) timeOf(tenant profile.Tenant, p Profile, nanos int64) (time.T
 	}
 	if ahead := at.Sub(now); ahead > maxAhead {
 		u.cfg.Observer.clockAhead(tenant, ahead)
-		at = now
+		if at = p.Time; at.UnixNano() < earliest || at.Sub(now) > maxAhead {
+			at = now
+		}
 	}
 	if u.cfg.MaxAge != nil {
 		limit, err := u.cfg.MaxAge(tenant)

@@ -105,8 +105,8 @@ func TestFullWindowEndsEarly(t *testing.T) {
 	})
 }
 
-// A profile's time is its own, or that of receipt when it has none or one that lies too far ahead
-// of the bucket's clock.
+// A profile's time is its own, or what it is given, or that of receipt when it has none or one that
+// lies too far ahead of the bucket's clock.
 func TestTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := bucket.Mem()
@@ -134,6 +134,8 @@ func TestTimes(t *testing.T) {
 			{at: now.Add(10 * time.Minute), min: now.Add(10 * time.Minute), max: now.Add(10 * time.Minute)},
 			{at: now.Add(10*time.Minute + 1), min: now, max: now},
 			{at: time.Unix(0, math.MaxInt64), min: now, max: now},
+			{at: now.Add(time.Hour), given: now.Add(-time.Second), min: now.Add(-time.Second), max: now.Add(-time.Second)},
+			{at: now.Add(time.Hour), given: now.Add(time.Hour), min: now, max: now},
 			{min: now, max: now},
 			{at: time.Unix(0, -5), min: now, max: now},
 			{given: now.Add(-time.Hour), min: now.Add(-time.Hour), max: now.Add(-time.Hour)},
@@ -150,7 +152,7 @@ func TestTimes(t *testing.T) {
 			p.Body = pprofAt(t, c.at, func(p *pprof.Profile) { p.DurationNanos = int64(c.duration) })
 			add(t, u, p)
 		}
-		if len(l.ahead) != 3 || l.ahead[0] != 10*time.Minute+1 {
+		if len(l.ahead) != 5 || l.ahead[0] != 10*time.Minute+1 {
 			t.Errorf("told of clocks ahead: %v", l.ahead)
 		}
 		old := upload.Profile{Name: "cpu", Body: pprofAt(t, now.Add(-time.Hour-time.Second))}

@@ -183,10 +183,6 @@ func sendsOfAllProtocols(t *testing.T) map[string]send {
 	t.Helper()
 	at := time.Now().Add(-time.Minute)
 	arrows := func(name string) []byte { return read(t, "../../ingest/push/parca/testdata/"+name) }
-	raw := &parcav1.WriteRawRequest{Series: []*parcav1.RawProfileSeries{{
-		Labels:  &parcav1.LabelSet{Labels: []*parcav1.Label{{Name: "__name__", Value: "test"}, {Name: "service_name", Value: "raw"}}},
-		Samples: []*parcav1.RawSample{{RawProfile: oneSample(t, "raw")}},
-	}}}
 	pyroscope := &pushv1.PushRequest{Series: []*pushv1.RawProfileSeries{{
 		Labels:  []*typesv1.LabelPair{{Name: "__name__", Value: "test"}, {Name: "service_name", Value: "pyroscope"}},
 		Samples: []*pushv1.RawSample{{RawProfile: oneSample(t, "pyroscope")}},
@@ -206,17 +202,25 @@ func sendsOfAllProtocols(t *testing.T) map[string]send {
 	if err != nil {
 		t.Fatal(err)
 	}
+	gateway, err := protojson.Marshal(rawOf("gateway", oneSample(t, "gateway")))
+	if err != nil {
+		t.Fatal(err)
+	}
 	times := fmt.Sprintf("&from=%d&until=%d", at.Unix(), at.Unix()+10)
 	sends := map[string]send{
 		"pprof":        post("/api/v1/push?type_name=test&service_name=pprof", "", oneSample(t, "pprof")),
 		"ingest form":  post("/ingest?name=form"+times, w.FormDataContentType(), form.Bytes()),
 		"without time": post("/api/v1/push?type_name=test&service_name=timeless", "", timeless(t, "timeless"), "Date", at.UTC().Format(http.TimeFormat)),
 		"no from":      post("/ingest?name=no_from&format=lines", "", []byte("main;no_from\nmain;no_from\n"), "Date", at.UTC().Format(http.TimeFormat)),
+		"relative":     post("/ingest?name=relative&from=now-30s&until=now", "", []byte("main;relative 3\n"), "Date", at.UTC().Format(http.TimeFormat)),
+		"trie":         post("/ingest?name=trie"+times, "binary/octet-stream+trie", []byte("\x00\x00\x01\x04trie\x03\x00")),
+		"tree":         post("/ingest?name=tree"+times, "binary/octet-stream+tree", []byte("\x00\x00\x01\x04tree\x03\x00")),
+		"gateway":      post("/api/profiles/writeraw", "application/json", gateway),
 		"ingest lines": post("/ingest?name=folded"+times, "", []byte("main;folded 3\n")),
 		"pyroscope":    post("/push.v1.PusherService/Push", "application/proto", marshal(t, pyroscope)),
 		"otlp":         post("/v1development/profiles", "application/x-protobuf", marshal(t, overOTLP)),
 		"otlp json":    post("/v1development/profiles", "application/json", inJSON),
-		"raw":          post(parcav1.ProfileStoreServiceWriteRawProcedure, "application/proto", marshal(t, raw)),
+		"raw":          post(parcav1.ProfileStoreServiceWriteRawProcedure, "application/proto", marshal(t, rawOf("raw", oneSample(t, "raw")))),
 		"arrow":        post(parcav1.ProfileStoreServiceWriteArrowProcedure, "application/proto", marshal(t, &parcav1.WriteArrowRequest{IpcBuffer: arrows("v2.arrows")})),
 		"write":        writeStream(arrows("v1-samples.arrows"), arrows("v1-locations.arrows")),
 	}
@@ -224,6 +228,14 @@ func sendsOfAllProtocols(t *testing.T) map[string]send {
 		sends["jfr"] = post("/ingest?format=jfr&name=jfr"+times, "", read(t, file))
 	}
 	return sends
+}
+
+// rawOf is a push of a profile of a service to Parca.
+func rawOf(service string, body []byte) *parcav1.WriteRawRequest {
+	return &parcav1.WriteRawRequest{Series: []*parcav1.RawProfileSeries{{
+		Labels:  &parcav1.LabelSet{Labels: []*parcav1.Label{{Name: "__name__", Value: "test"}, {Name: "service_name", Value: service}}},
+		Samples: []*parcav1.RawSample{{RawProfile: body}},
+	}}}
 }
 
 // timeless is oneSample without its time.

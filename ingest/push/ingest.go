@@ -1,6 +1,7 @@
 package push
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -31,11 +32,16 @@ type ingestQuery struct {
 // serveIngest answers POST /ingest, which Pyroscope's SDKs call: a profile as pprof,
 // alone or in a form, as folded stacks in one of four ways, or as a JFR recording.
 func (rc *Receiver) serveIngest(w http.ResponseWriter, r *http.Request) error {
-	q, err := parseIngestQuery(r.URL.Query(), sentAt(r))
+	values := r.URL.Query()
+	body, err := rc.readBody(r)
 	if err != nil {
 		return err
 	}
-	body, err := rc.readBody(r)
+	sent, received := sentAt(r), receipt{}
+	if sent.IsZero() && hangsOnReceipt(values) {
+		received = rc.receipts.request(clientOf(r.Context()).tenant, r.URL.RawQuery, body)
+	}
+	q, err := parseIngestQuery(values, sent, received.at)
 	if err != nil {
 		return err
 	}
@@ -44,21 +50,30 @@ func (rc *Receiver) serveIngest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := rc.store(r.Context(), profiles); err != nil {
+		if errors.Is(err, upload.ErrUnavailable) && !received.at.IsZero() {
+			rc.receipts.remember([]receipt{received})
+		}
 		return err
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
 }
 
+// hangsOnReceipt says whether the times of a query are told by the time at which it is read.
+func hangsOnReceipt(values url.Values) bool {
+	from, until := values.Get("from"), values.Get("until")
+	return from != "" && (until == "" || strings.HasPrefix(from, "now") || strings.HasPrefix(until, "now"))
+}
+
 // parseIngestQuery reads the query of a request that its client sent at a time, or did not say when.
-// Then a profile has no time either, unless the query says one.
-func parseIngestQuery(values url.Values, sent time.Time) (q ingestQuery, err error) {
+// Then a profile has no time either, unless the query says one, which may be relative to that of receipt.
+func parseIngestQuery(values url.Values, sent, received time.Time) (q ingestQuery, err error) {
 	if q.app, q.labels, err = parseAppName(values.Get("name")); err != nil {
 		return q, serve.Field("name", err)
 	}
 	now := sent
 	if now.IsZero() {
-		now = time.Now()
+		now = received
 	}
 	q.from, q.until = sent, now
 	for _, t := range []struct {

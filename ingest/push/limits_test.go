@@ -3,6 +3,7 @@ package push_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -110,20 +111,35 @@ func (b *shaky) Create(ctx context.Context, key string, r io.Reader, size int64)
 
 // A push that landed without an answer, and is sent again: both have the same identity,
 // series, name, time and content, by which every reader counts them once. That holds for
-// a profile without a time of its own too, as long as the same process receives it again.
+// a profile whose time hangs on its receipt too, as long as the same process receives it again.
 func TestSentAgainIsTheSameProfile(t *testing.T) {
-	for name, at := range map[string]time.Time{"with its time": noon(), "without a time": {}} {
+	lines := []byte("main;work\nmain\n")
+	for name, c := range map[string]struct {
+		query  string
+		body   []byte
+		itsOwn bool // the time is the profile's
+	}{
+		"with its time":       {"/api/v1/push?job=a", samplePprof(t, noon()), true},
+		"without a time":      {"/api/v1/push?job=a", samplePprof(t, time.Time{}), false},
+		"of a clock ahead":    {"/api/v1/push?job=a", samplePprof(t, time.Now().Add(time.Hour)), false},
+		"folded, no times":    {"/ingest?name=a&format=lines", lines, false},
+		"folded, relative":    {"/ingest?name=a&format=lines&from=now-30s&until=now-10s", lines, false},
+		"folded, only from":   {fmt.Sprintf("/ingest?name=a&format=lines&from=%d", noon().Unix()), lines, true},
+		"folded, until now":   {fmt.Sprintf("/ingest?name=a&format=lines&from=%d&until=now", noon().Unix()), lines, true},
+		"folded, its times":   {fmt.Sprintf("/ingest?name=a&format=lines&from=%d&until=%d", noon().Unix(), noon().Unix()+9), lines, true},
+		"pprof, relative":     {"/ingest?name=a&format=pprof&from=now-30s&until=now-10s", samplePprof(t, time.Time{}), false},
+		"pprof, of its query": {fmt.Sprintf("/ingest?name=a&format=pprof&from=%d", noon().Unix()), samplePprof(t, time.Time{}), true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			b := &shaky{Bucket: bucket.Mem()}
 			s := serveOn(t, b, push.Config{}, upload.Config{PushTimeout: 200 * time.Millisecond})
-			body := samplePprof(t, at)
 			b.loseAnswer.Store(true)
-			if status, answer, header := s.post(t, "/api/v1/push?job=a", "", body); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
+			if status, answer, header := s.post(t, c.query, "", c.body); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 				t.Fatalf("no answer of the bucket: %d %s", status, answer)
 			}
 			b.loseAnswer.Store(false)
 			time.Sleep(5 * time.Millisecond)
-			if status, answer, _ := s.post(t, "/api/v1/push?job=a", "", body); status != http.StatusOK {
+			if status, answer, _ := s.post(t, c.query, "", c.body); status != http.StatusOK {
 				t.Fatalf("sent again: %d %s", status, answer)
 			}
 			all := s.stored(t, "default")
@@ -135,9 +151,10 @@ func TestSentAgainIsTheSameProfile(t *testing.T) {
 				t.Errorf("%s%s at %s, then %s%s at %s", first.Name, first.Labels, first.MinTime, second.Name, second.Labels, second.MinTime)
 			}
 			time.Sleep(5 * time.Millisecond)
-			s.post(t, "/api/v1/push?job=a", "", body)
-			if third := s.stored(t, "default"); at.IsZero() && third[2].MinTime.Equal(first.MinTime) && third[1].MinTime.Equal(first.MinTime) && third[0].MinTime.Equal(first.MinTime) {
-				t.Error("a profile that was sent anew after an acknowledgement has the time of the one before")
+			s.post(t, c.query, "", c.body)
+			third := s.stored(t, "default")
+			if same := third[0].MinTime.Equal(third[1].MinTime) && third[1].MinTime.Equal(third[2].MinTime); same != c.itsOwn {
+				t.Errorf("sent anew after an acknowledgement it has the time of the one before: %v, want %v", same, c.itsOwn)
 			}
 		})
 	}

@@ -29,7 +29,7 @@ type receipts struct {
 	oldest time.Time // of failed, or earlier
 }
 
-// receipt is the time that a profile was given.
+// receipt is the time that a profile or a request was given.
 type receipt struct {
 	key uint64
 	at  time.Time
@@ -65,6 +65,19 @@ func (r *receipts) date(tenant profile.Tenant, profiles []upload.Profile) []rece
 	return given
 }
 
+// request gives a request whose profiles have times that hang on its receipt the time of it, and
+// the same request that is sent again because it failed the time of before.
+func (r *receipts) request(tenant profile.Tenant, query string, body []byte) receipt {
+	given := receipt{hashOf([]string{"request", string(tenant), query}, body), time.Now()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, ok := r.failed[given.key]; ok && given.at.Sub(at) < receiptsFor {
+		given.at = at
+		delete(r.failed, given.key)
+	}
+	return given
+}
+
 // remember notes profiles whose push failed.
 func (r *receipts) remember(given []receipt) {
 	r.mu.Lock()
@@ -92,14 +105,19 @@ func (r *receipts) remember(given []receipt) {
 }
 
 func contentKey(tenant profile.Tenant, p *upload.Profile) uint64 {
+	return hashOf([]string{string(tenant), p.Name, p.Labels.String()}, p.Body)
+}
+
+// hashOf tells words and a body from others, and words from other words that are written alike.
+func hashOf(words []string, body []byte) uint64 {
 	var h xxhash.Digest
 	h.Reset()
 	var length [8]byte
-	for _, s := range [...]string{string(tenant), p.Name, p.Labels.String()} {
+	for _, s := range words {
 		binary.LittleEndian.PutUint64(length[:], uint64(len(s)))
 		_, _ = h.Write(length[:])
 		_, _ = h.WriteString(s)
 	}
-	_, _ = h.Write(p.Body)
+	_, _ = h.Write(body)
 	return h.Sum64()
 }
