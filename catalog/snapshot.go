@@ -41,6 +41,9 @@ type Block struct {
 	block.Meta
 }
 
+// firstShard is what a tenant is guessed to have of whom nothing is known: most have no other.
+var firstShard = []block.Shard{0}
+
 // A snapshot lists the minutes around now before it knows whether it must: most
 // often they are just those after Sealed.
 const (
@@ -49,8 +52,8 @@ const (
 )
 
 // Snapshot reads the HEADs of all shards of a tenant and lists the pprof blocks that
-// are not in them, in one round of requests when the shards are known from before
-// and compaction keeps up: for each shard a read and five lists, and two lists.
+// are not in them, in one round of requests when the shards are known from before, or
+// there is one, and compaction keeps up: for each shard a read and five lists, and two lists.
 //
 // Shards that cannot be read are left out and told in the error, which then comes
 // with a snapshot of the others.
@@ -60,8 +63,11 @@ func (c *Catalog) Snapshot(ctx context.Context, tenant profile.Tenant) (*Snapsho
 		return nil, err
 	}
 	c.mu.Lock()
-	guessed := c.shards[tenant]
+	guessed, known := c.shards[tenant]
 	c.mu.Unlock()
+	if !known {
+		guessed = firstShard
+	}
 
 	var states stateSet
 	reading := sync.WaitGroup{}
@@ -84,6 +90,7 @@ func (c *Catalog) Snapshot(ctx context.Context, tenant profile.Tenant) (*Snapsho
 	c.mu.Lock()
 	c.shards[tenant] = shards
 	c.mu.Unlock()
+	states.read = slices.DeleteFunc(states.read, func(s State) bool { return !slices.Contains(shards, s.Shard) })
 	slices.SortFunc(states.read, func(a, b State) int { return cmp.Compare(a.Shard, b.Shard) })
 	return &Snapshot{Tenant: tenant, Time: now, Shards: states.read, cat: c}, states.err
 }

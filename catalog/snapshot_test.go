@@ -1,10 +1,13 @@
 package catalog
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -115,6 +118,36 @@ func TestSnapshotSeesNewShards(t *testing.T) {
 		}
 		if len(snapshot.Shards) != int(s)+1 || snapshot.Shards[s].Shard != s || len(snapshot.Shards[s].L0) != 1 {
 			t.Errorf("after the first upload to shard %s: %+v", s, snapshot.Shards)
+		}
+	}
+}
+
+// headFirst is a bucket that tells of no folder before a HEAD was asked for.
+type headFirst struct {
+	bucket.Bucket
+	asked chan struct{}
+	once  sync.Once
+}
+
+func (b *headFirst) Get(ctx context.Context, key string) ([]byte, bucket.Version, error) {
+	b.once.Do(func() { close(b.asked) })
+	return b.Bucket.Get(ctx, key)
+}
+
+func (b *headFirst) ListFolders(ctx context.Context, prefix string) iter.Seq2[string, error] {
+	<-b.asked
+	return b.Bucket.ListFolders(ctx, prefix)
+}
+
+// Who knows nothing of a tenant does not wait for its list of shards, and is right
+// whether it has the first or not.
+func TestSnapshotGuessesTheFirstShard(t *testing.T) {
+	for _, shard := range []block.Shard{0, 3} {
+		mem := clocked()
+		seal(t, New(mem, Config{}), shard, MinuteOf(noon.Add(-10*time.Minute)))
+		snap, err := New(&headFirst{Bucket: mem, asked: make(chan struct{})}, Config{}).Snapshot(t.Context(), tenant)
+		if err != nil || len(snap.Shards) != 1 || snap.Shards[0].Shard != shard || len(snap.Shards[0].Head.Live) != 1 {
+			t.Errorf("shard %s: %+v, %v", shard, snap, err)
 		}
 	}
 }
