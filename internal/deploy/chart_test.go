@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"gopkg.in/yaml.v3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -74,6 +75,7 @@ query:
   service: {type: LoadBalancer, port: 80}
   affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 1, podAffinityTerm: {topologyKey: zone}}]}}
 compact: {replicas: 2, delete: true, serviceAccount: {annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::1:role/x"}}}
+podMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}
 ingest:
   discovery: true
   spool: {persistent: true, size: 10Gi, storageClass: fast}
@@ -193,6 +195,13 @@ func TestManifestsConform(t *testing.T) {
 	if err := conforms(t, schemas, "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {port: 1}\n"); err == nil {
 		t.Error("a field that does not exist is not noticed")
 	}
+	const monitor = "apiVersion: monitoring.coreos.com/v1\nkind: PodMonitor\nmetadata: {name: x}\nspec: {selector: {}, podMetricsEndpoints: [{port: http, %s: 30s}]}\n"
+	if err := conforms(t, schemas, fmt.Sprintf(monitor, "interval")); err != nil {
+		t.Error(err)
+	}
+	if err := conforms(t, schemas, fmt.Sprintf(monitor, "every")); err == nil {
+		t.Error("a field that a custom resource does not have is not noticed")
+	}
 	if err := conforms(t, schemas, "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\nspec: {replicas: 1}\n"); err == nil {
 		t.Error("a field that is missing is not noticed")
 	}
@@ -219,20 +228,7 @@ func conforms(t *testing.T, schemas, text string) error {
 // takes, in a folder: a file a kind, in which an object has no field that its type does not have.
 func kubernetesSchemas(t *testing.T) string {
 	t.Helper()
-	download := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", "sigs.k8s.io/kubectl-validate@v0.0.4")
-	download.Dir = t.TempDir() // outside of this module
-	out, err := download.Output()
-	var module struct{ Dir string }
-	if err == nil {
-		err = json.Unmarshal(out, &module)
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip("no schemas of Kubernetes: ", err)
-	}
-	builtins := filepath.Join(module.Dir, "pkg/openapiclient/builtins/1.30")
+	builtins := filepath.Join(downloaded(t, "sigs.k8s.io/kubectl-validate@v0.0.4"), "pkg/openapiclient/builtins/1.30")
 	dir := t.TempDir()
 	for _, document := range []string{"api/v1", "apis/apps/v1", "apis/rbac.authorization.k8s.io/v1", "apis/networking.k8s.io/v1", "apis/policy/v1"} {
 		text, err := os.ReadFile(filepath.Join(builtins, document+".json"))
@@ -273,5 +269,74 @@ func kubernetesSchemas(t *testing.T) string {
 			}
 		}
 	}
+	customResourceSchema(t, dir, "podmonitor")
 	return dir
+}
+
+// customResourceSchema adds the schema of a kind of Prometheus' operator, as its definition for clusters has it.
+func customResourceSchema(t *testing.T, dir, kind string) {
+	t.Helper()
+	operator := downloaded(t, "github.com/prometheus-operator/prometheus-operator@v0.80.1")
+	text, err := os.ReadFile(filepath.Join(operator, "example/prometheus-operator-crd/monitoring.coreos.com_"+kind+"s.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var definition struct {
+		Spec struct {
+			Versions []struct {
+				Name   string `yaml:"name"`
+				Schema struct {
+					OpenAPI map[string]any `yaml:"openAPIV3Schema"`
+				} `yaml:"schema"`
+			} `yaml:"versions"`
+		} `yaml:"spec"`
+	}
+	if err := yaml.Unmarshal(text, &definition); err != nil {
+		t.Fatal(err)
+	}
+	version := definition.Spec.Versions[0]
+	closeObjects(version.Schema.OpenAPI)
+	schema, err := json.Marshal(version.Schema.OpenAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, kind+"-monitoring-"+version.Name+".json"), schema, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// closeObjects has objects whose fields are told take no others.
+func closeObjects(schema any) {
+	switch s := schema.(type) {
+	case map[string]any:
+		if s["properties"] != nil && s["additionalProperties"] == nil && s["x-kubernetes-preserve-unknown-fields"] == nil {
+			s["additionalProperties"] = false
+		}
+		for _, inner := range s {
+			closeObjects(inner)
+		}
+	case []any:
+		for _, inner := range s {
+			closeObjects(inner)
+		}
+	}
+}
+
+// downloaded is the folder of a module's files, which are read and not built.
+func downloaded(t *testing.T, module string) string {
+	t.Helper()
+	download := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", module)
+	download.Dir = t.TempDir() // outside of this module
+	out, err := download.Output()
+	var found struct{ Dir string }
+	if err == nil {
+		err = json.Unmarshal(out, &found)
+	}
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s: %v\n%s", module, err, out)
+		}
+		t.Skip("no schemas of Kubernetes: ", err)
+	}
+	return found.Dir
 }

@@ -13,6 +13,6 @@ install() { # name, module, package below it, version
 install helm helm.sh/helm/v4 /cmd/helm v4.3.1
 install kubeconform github.com/yannh/kubeconform /cmd/kubeconform v0.8.0
 
-# It is not built: it carries the OpenAPI documents of Kubernetes' releases.
+# They are not built: the one carries the OpenAPI documents of Kubernetes' releases, the other those of Prometheus' operator.
 cd /
-go mod download sigs.k8s.io/kubectl-validate@v0.0.4
+go mod download sigs.k8s.io/kubectl-validate@v0.0.4 github.com/prometheus-operator/prometheus-operator@v0.80.1

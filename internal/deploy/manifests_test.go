@@ -37,6 +37,9 @@ var kinds = map[string]func() any{
 	"networking.k8s.io/v1/Ingress":       func() any { return &networkingv1.Ingress{} },
 	"networking.k8s.io/v1/NetworkPolicy": func() any { return &networkingv1.NetworkPolicy{} },
 	"policy/v1/PodDisruptionBudget":      func() any { return &policyv1.PodDisruptionBudget{} },
+
+	// No type of Kubernetes' own; its schema is compared.
+	"monitoring.coreos.com/v1/PodMonitor": func() any { return &map[string]any{} },
 }
 
 // Every manifest is what Kubernetes' API takes, to the letter.
