@@ -3,12 +3,10 @@ package deploy
 import (
 	"encoding/json"
 	"flag"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -269,67 +267,4 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// The READMEs' tables, in the format of terraform-docs, tell all variables and outputs.
-func TestModuleTables(t *testing.T) {
-	for _, cloud := range clouds {
-		path := filepath.Join("terraform", cloud, "README.md")
-		text := read(t, path)
-		before, rest, ok := strings.Cut(text, "<!-- BEGIN_TF_DOCS -->\n")
-		_, after, ok2 := strings.Cut(rest, "<!-- END_TF_DOCS -->")
-		if !ok || !ok2 {
-			t.Fatalf("%s has no place for tables", path)
-		}
-		want := before + "<!-- BEGIN_TF_DOCS -->\n" + tables(t, cloud) + "<!-- END_TF_DOCS -->" + after
-		if *update {
-			if err := os.WriteFile(filepath.Join(root, path), []byte(want), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if text != want {
-			t.Errorf("%s is not what variables.tf and outputs.tf say: go test ./internal/deploy -run TestModuleTables -update", path)
-		}
-	}
-}
-
-var (
-	blockPattern       = regexp.MustCompile(`(?ms)^(variable|output) "(\w+)" \{\n(.*?)^\}`)
-	descriptionPattern = regexp.MustCompile(`(?m)^  description = "(.*)"$`)
-	typePattern        = regexp.MustCompile(`(?m)^  type +\= (\w+(\(\w+\))?)`)
-	defaultPattern     = regexp.MustCompile(`(?m)^  default +\= (.*)$`)
-)
-
-func tables(t *testing.T, cloud string) string {
-	t.Helper()
-	var inputs, outputs []string
-	for _, file := range []string{"variables.tf", "outputs.tf"} {
-		for _, b := range blockPattern.FindAllStringSubmatch(read(t, filepath.Join("terraform", cloud, file)), -1) {
-			name, body := b[2], b[3]
-			description := descriptionPattern.FindStringSubmatch(body)
-			if description == nil {
-				t.Fatalf("%s: %s has no description", cloud, name)
-			}
-			says := strings.ReplaceAll(strings.ReplaceAll(description[1], `\"`, `"`), "|", `\|`)
-			anchor := strings.ReplaceAll(name, "_", `\_`)
-			if b[1] == "output" {
-				outputs = append(outputs, fmt.Sprintf("| <a name=\"output_%s\"></a> [%s](#output\\_%s) | %s |\n", name, anchor, name, says))
-				continue
-			}
-			typ := typePattern.FindStringSubmatch(body)
-			if typ == nil {
-				t.Fatalf("%s: %s has no type", cloud, name)
-			}
-			def, required := "n/a", "yes"
-			if d := defaultPattern.FindStringSubmatch(body); d != nil {
-				def, required = "`"+d[1]+"`", "no"
-			}
-			inputs = append(inputs, fmt.Sprintf("| <a name=\"input_%s\"></a> [%s](#input\\_%s) | %s | `%s` | %s | %s |\n", name, anchor, name, says, strings.TrimSuffix(typ[1], "("), def, required))
-		}
-	}
-	slices.Sort(inputs)
-	slices.Sort(outputs)
-	return "## Inputs\n\n| Name | Description | Type | Default | Required |\n|------|-------------|------|---------|:--------:|\n" + strings.Join(inputs, "") +
-		"\n## Outputs\n\n| Name | Description |\n|------|-------------|\n" + strings.Join(outputs, "")
 }
