@@ -58,17 +58,10 @@ resource "aws_cloudwatch_log_group" "function" {
 }
 
 resource "aws_iam_role" "function" {
-  for_each = local.functions
-  name     = "${var.name}-${each.key}"
-  assume_role_policy = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Action    = "sts:AssumeRole"
-      Principal = { Service = "lambda.amazonaws.com" }
-    }]
-  })
-  tags = local.tags
+  for_each           = local.functions
+  name               = "${var.name}-${each.key}"
+  assume_role_policy = local.trust["lambda"]
+  tags               = local.tags
 }
 
 resource "aws_iam_role_policy" "bucket" {

@@ -25,7 +25,7 @@ output "function_names" {
 
 output "scrapers_security_group_id" {
   description = "Security group of the scrapers, for targets to let in; null without any."
-  value       = try(aws_security_group.scrape["scrape"].id, null)
+  value       = try(aws_security_group.task["scrape"].id, null)
 }
 
 output "lifecycle_days" {

@@ -53,7 +53,7 @@ run "minimal" {
   }
 
   assert {
-    condition     = length(aws_ecs_service.query) == 0 && length(aws_ecs_service.scrape) == 0 && length(aws_vpc_endpoint.s3) == 0 && length(aws_budgets_budget.this) == 0
+    condition     = length(aws_ecs_service.this) == 0 && length(aws_ecs_cluster.this) == 0 && length(aws_vpc_endpoint.s3) == 0 && length(aws_budgets_budget.this) == 0
     error_message = "what costs by the hour is not there unless asked for"
   }
 }
@@ -127,8 +127,23 @@ run "everything" {
   }
 
   assert {
-    condition     = aws_ecs_service.query["query"].desired_count == 2 && length(aws_vpc_endpoint.s3) == 1 && aws_budgets_budget.this[0].limit_amount == "50"
+    condition     = aws_ecs_service.this["query"].desired_count == 2 && length(aws_vpc_endpoint.s3) == 1 && aws_budgets_budget.this[0].limit_amount == "50"
     error_message = "two tasks, an endpoint, a budget"
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this["query"].container_definitions)[0].command == ["query", "--http-address=:7070", "--cluster-join=query.coldframe.internal"] && length(aws_ecs_service.this["query"].service_registries) == 1 && aws_ecs_service.this["query"].deployment_maximum_percent == 200
+    error_message = "tasks of the query tier find each other by name"
+  }
+
+  assert {
+    condition     = jsondecode(aws_ecs_task_definition.this["scrape"].container_definitions)[*].name == ["config", "scrape"] && toset([for v in aws_ecs_task_definition.this["scrape"].volume : v.name]) == toset(["config", "spool"]) && length(aws_ecs_service.this["scrape"].service_registries) == 0
+    error_message = "scrapers have their configuration written, and a place for what waits"
+  }
+
+  assert {
+    condition     = toset(keys(aws_iam_role.task)) == toset(["query-task", "query-execution", "scrape-task", "scrape-execution"]) && alltrue([for r in aws_iam_role.task : jsondecode(r.assume_role_policy).Statement[0].Principal.Service == "ecs-tasks.amazonaws.com"])
+    error_message = "each has its own role, which only ECS takes on"
   }
 }
 
@@ -140,17 +155,17 @@ run "scrapers" {
   }
 
   assert {
-    condition     = aws_ecs_service.scrape["scrape"].desired_count == 1 && aws_ecs_service.scrape["scrape"].deployment_maximum_percent == 100
+    condition     = aws_ecs_service.this["scrape"].desired_count == 1 && aws_ecs_service.this["scrape"].deployment_maximum_percent == 100
     error_message = "never two, which would scrape everything twice"
   }
 
   assert {
-    condition     = flatten([for s in jsondecode(aws_iam_role_policy.scrape["scrape"].policy).Statement : s.Action]) == ["s3:PutObject", "s3:GetObject"]
-    error_message = "scrapers create blocks and read settings: ${aws_iam_role_policy.scrape["scrape"].policy}"
+    condition     = flatten([for s in jsondecode(aws_iam_role_policy.task["scrape"].policy).Statement : s.Action]) == ["s3:PutObject", "s3:GetObject"]
+    error_message = "scrapers create blocks and read settings: ${aws_iam_role_policy.task["scrape"].policy}"
   }
 
   assert {
-    condition     = length(aws_ecs_service.query) == 0
+    condition     = keys(aws_ecs_service.this) == ["scrape"]
     error_message = "scrapers alone"
   }
 }
