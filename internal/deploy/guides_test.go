@@ -168,13 +168,14 @@ const untilItListens = `
 case " $* " in *" --preflight "* | *" --check-config "* | *" --help "*) exec "$REAL" "$@" ;; esac
 case "$1" in
 compact) exec "$REAL" "$@" --once ;;
-dev | ingest | query | agent) ;;
+dev | ingest | query) ;;
+agent) "$REAL" agent --preflight >/dev/null || exit 0 ;; # not on this machine
 *) exec "$REAL" "$@" ;;
 esac
 out=$(mktemp)
 "$REAL" "$@" --http-address=127.0.0.1:0 >"$out" 2>&1 &
 pid=$!
-until grep -q -e msg=listening -e http://127.0.0.1: "$out"; do
+until grep -q -e msg=listening -e http://127.0.0.1: -e address=127.0.0.1: "$out"; do
 	kill -0 $pid 2>/dev/null || { cat "$out"; exit 1; }
 	sleep 0.1
 done
