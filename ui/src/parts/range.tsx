@@ -39,9 +39,9 @@ function RangeForm({ from, to, resolved, utc, onChange, onUTC }: RangeProps) {
   return (
     <div class="range-form">
       <div class="range-presets">
-        {PRESETS.map(([value, name]) => (
-          <button key={value} class="plain" aria-pressed={value === from && to === 'now'} onClick={() => onChange(value, 'now')}>
-            {name}
+        {PRESETS.map((start) => (
+          <button key={start} class="plain" aria-pressed={start === from && to === 'now'} onClick={() => onChange(start, 'now')}>
+            {describe(start, 'now', utc)}
           </button>
         ))}
       </div>

@@ -14,17 +14,10 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10
 /** A step that people think in, of which a range has 120 at most, in milliseconds. */
 export const stepOf = ({ from, to }: Range): number => 1000 * (STEPS.find((s) => to - from <= 120_000 * s) ?? 7 * 86400 * Math.ceil((to - from) / (120_000 * 7 * 86400)));
 
-/** What the menu offers. */
-export const PRESETS: [string, string][] = [
-  ['now-5m', 'Last 5 minutes'],
-  ['now-15m', 'Last 15 minutes'],
-  ['now-1h', 'Last hour'],
-  ['now-6h', 'Last 6 hours'],
-  ['now-24h', 'Last 24 hours'],
-  ['now-2d', 'Last 2 days'],
-  ['now-7d', 'Last 7 days'],
-  ['now-30d', 'Last 30 days'],
-];
+/** Beginnings of ranges up to now that the menu offers. */
+export const PRESETS = ['now-5m', 'now-15m', 'now-30m', 'now-1h', 'now-3h', 'now-6h', 'now-24h', 'now-2d', 'now-7d', 'now-30d'];
+
+const UNITS: Record<string, string> = { s: 'second', m: 'minute', h: 'hour', d: 'day', w: 'week' };
 
 /** Reads an instant: "now", "now-90m", milliseconds since 1970, or a date. NaN for anything else. */
 export function when(text: string, now: number): number {
@@ -51,8 +44,8 @@ export function typed(text: string, utc: boolean, now: number): number {
 
 /** A range in words. */
 export function describe(from: string, to: string, utc: boolean): string {
-  const preset = PRESETS.find(([value]) => value === from && to === 'now');
-  if (preset) return preset[1];
+  const [, n, unit] = (to === 'now' && /^now-(\d+)([smhdw])$/.exec(from)) || [];
+  if (n && unit) return 'Last ' + (n === '1' ? UNITS[unit] : `${n} ${UNITS[unit]}s`);
   const name = (text: string) => (isRelative(text) ? text : instant(Number(text), utc));
   return `${name(from)} – ${name(to)}`;
 }
