@@ -10,10 +10,10 @@ export interface Stats {
   requests: number;
   bytes: number;
   cache_hits: number;
-  cache_bytes?: number;
+  cache_bytes: number;
   cpu_ms: number;
   ms: number;
-  dollars?: number;
+  dollars: number;
 }
 
 export interface ProfileType {

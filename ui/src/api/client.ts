@@ -4,7 +4,7 @@ import { probe } from '../probe';
 import type { Tree } from '../tree/tree';
 import { address, flamegraphParams, paramsOf, typesParams, type Params, type Selection } from './address';
 import { take } from './ahead';
-import type { FlamegraphHead, SeriesList, Stats, TypeList } from './answers';
+import type { FlamegraphHead, SeriesList, TypeList } from './answers';
 import { treeOf } from './arrow';
 
 export * from './address';
@@ -64,16 +64,4 @@ export async function flamegraph(s: Selection, more: Params, signal: AbortSignal
   const bytes = new Uint8Array(await response.arrayBuffer());
   probe.bytesAt = performance.now();
   return treeOf(bytes);
-}
-
-/** The price of several answers together. */
-export function sum(all: Stats[]): Stats {
-  const total: Stats = { blocks: 0, ok: 0, missing: [], profiles: 0, requests: 0, bytes: 0, cache_hits: 0, cpu_ms: 0, ms: 0 };
-  for (const s of all) {
-    for (const key of ['blocks', 'ok', 'profiles', 'requests', 'bytes', 'cache_hits', 'cache_bytes', 'cpu_ms'] as const) total[key] = (total[key] ?? 0) + (s[key] ?? 0);
-    total.ms = Math.max(total.ms, s.ms); // they were asked at once
-    total.missing = total.missing.concat(s.missing);
-    if (s.dollars !== undefined) total.dollars = (total.dollars ?? 0) + s.dollars;
-  }
-  return total;
 }

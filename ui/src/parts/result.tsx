@@ -2,23 +2,24 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import type { Stats } from '../api/answers';
 import { Failure } from '../api/client';
-import { bytes, count, dollars, millis, plural } from '../format';
+import { bytes, dollars, millis, plural } from '../format';
 import type { Answer } from '../state/answer';
 
 interface ResultProps<T> {
   answer: Answer<T>;
   what: string; // that is waited for: "the flame graph"
+  toldBelow?: boolean; // what failed is told of another answer as well
   children: (value: T) => ComponentChildren;
 }
 
 /** An answer in whatever state it is: on its way, slow, failed, given up, or there. What was there before stays, dimmed. */
-export function Result<T>({ answer, what, children }: ResultProps<T>) {
+export function Result<T>({ answer, what, toldBelow, children }: ResultProps<T>) {
   const { value, failure, busy, cancelled } = answer;
   return (
     <div class={busy && value !== null ? 'result busy' : 'result'} aria-busy={busy}>
       {busy && <div class="progress" role="progressbar" aria-label={`Loading ${what}`} />}
       {answer.slow && <Slow answer={answer} what={what} />}
-      {failure && <Failed failure={failure} retry={answer.retry} />}
+      {failure && (toldBelow ? <p class="quiet told-below">There is no answer for {what} either: see below.</p> : <Failed failure={failure} retry={answer.retry} />)}
       {cancelled && !busy && (
         <div class="notice" role="status">
           <b>Cancelled.</b> {value !== null && answer.old ? 'What you see is the answer before.' : ''} <button onClick={answer.retry}>Ask once more</button>
@@ -37,7 +38,7 @@ function Slow<T>({ answer, what }: { answer: Answer<T>; what: string }) {
   }, []);
   return (
     <div class="notice slow" role="status">
-      <b>Still reading the bucket</b> for {what}, since {Math.round((now - answer.since) / 1000)} s. A shorter range or a narrower selector reads less.{' '}
+      <b>Still reading the bucket</b> for {what}, {Math.round((now - answer.since) / 1000)} s by now. A shorter range or a narrower selector reads less.{' '}
       <button onClick={answer.cancel}>Cancel</button>
     </div>
   );
@@ -56,7 +57,10 @@ export function Failed({ failure, retry }: { failure: Error; retry(): void }) {
   const code = failure instanceof Failure ? failure.code : 'broken';
   return (
     <div class="notice failed" role="alert">
-      <b>{TITLES[code] ?? 'That did not work.'}</b> <span class="failed-message">{failure.message}</span> {ADVICE[code] && <span>{ADVICE[code]}</span>} <button onClick={retry}>Try again</button>
+      <p>
+        <b>{TITLES[code] ?? 'That did not work.'}</b> {ADVICE[code]} <button onClick={retry}>Try again</button>
+      </p>
+      <p class="failed-message">{failure.message}</p>
     </div>
   );
 }
@@ -75,13 +79,13 @@ const TITLES: Record<string, string> = {
 
 /** What an answer cost, and what it lacks. */
 export function Price({ stats, cut, nodes }: { stats: Stats; cut?: number; nodes?: number }) {
-  const missing = stats.missing.length, partial = missing > 0 || stats.ok < stats.blocks;
+  const missing = stats.missing.length || stats.blocks - stats.ok;
   return (
     <footer class="price" aria-label="What this answer cost">
-      {partial && (
+      {missing > 0 && (
         <details class="partial">
           <summary>
-            ⚠ Partial: {count(stats.blocks - stats.ok)} of {plural(stats.blocks, 'block')} could not be read
+            ⚠ Partial: {plural(missing, 'block')} could not be read
           </summary>
           <ul>
             {stats.missing.map((m) => (
@@ -97,12 +101,12 @@ export function Price({ stats, cut, nodes }: { stats: Stats; cut?: number; nodes
       <span title="Requests made of the bucket">{plural(stats.requests, 'request')}</span>
       <span title="Bytes read from the bucket">{bytes(stats.bytes)}</span>
       <span title="Reads that a cache answered instead">
-        {plural(stats.cache_hits, 'cache hit')} {!!stats.cache_bytes && <small>({bytes(stats.cache_bytes)})</small>}
+        {plural(stats.cache_hits, 'cache hit')} {stats.cache_bytes > 0 && <small>({bytes(stats.cache_bytes)})</small>}
       </span>
       <span title="From the request to the answer; of it, computing">
         {millis(stats.ms)} {stats.cpu_ms > 0 && <small>({millis(stats.cpu_ms)} CPU)</small>}
       </span>
-      {stats.dollars !== undefined && <span title="What requests, bytes and computing cost, by the prices the server was told">{dollars(stats.dollars)}</span>}
+      <span title="What requests, bytes and computing cost, by the prices the server was told">{dollars(stats.dollars)}</span>
       {nodes !== undefined && <span title="Nodes of the call tree">{plural(nodes, 'node')}</span>}
       {!!cut && <span class="warn" title="The smallest nodes were left out; their values are in their callers' totals">{plural(cut, 'node')} trimmed</span>}
     </footer>

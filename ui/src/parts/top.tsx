@@ -70,7 +70,7 @@ export function Top({ tree, unit, search, sort, onSort, chosen, onChoose, onOpen
     if (e.key === 'Enter' && chosen) onOpen(chosen);
     else if (e.key === 'Escape' && chosen) onChoose('');
     else if (steps[e.key] && rows.length) {
-      const next = rows[Math.max(0, Math.min(rows.length - 1, at < 0 ? 0 : at + steps[e.key]!))]!;
+      const next = rows[Math.max(0, Math.min(rows.length - 1, at + steps[e.key]!))]!;
       onChoose(tree.frames.name[next.frame]!);
     } else return;
     e.preventDefault();

@@ -5,6 +5,9 @@ import { shortType } from '../views/types';
 export function TypeSelect({ types, value, onChange }: { types: ProfileType[]; value: string; onChange(type: string): void }) {
   const byName = new Map<string, ProfileType[]>();
   for (const t of types) byName.set(t.name, [...(byName.get(t.name) ?? []), t]);
+  // What levels and what adds up may have the same name, as memory that was scraped and memory that was pushed.
+  const told = (t: ProfileType, list: ProfileType[]) =>
+    `${t.name} / ${t.sample_type}` + (list.some((other) => other !== t && other.sample_type === t.sample_type) ? ` (${t.delta ? 'delta' : 'level'})` : '');
   return (
     <select class="type" aria-label="Profile type" value={value} onChange={(e) => onChange(e.currentTarget.value)}>
       {!types.some((t) => t.type === value) && <option value={value}>{value ? shortType(value) : 'no types'}</option>}
@@ -12,7 +15,7 @@ export function TypeSelect({ types, value, onChange }: { types: ProfileType[]; v
         <optgroup key={name} label={name}>
           {list.map((t) => (
             <option key={t.type} value={t.type}>
-              {t.name} / {t.sample_type}
+              {told(t, list)}
             </option>
           ))}
         </optgroup>

@@ -1,7 +1,7 @@
 /// <reference types="node" />
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonical, complete, parse, withMatcher } from './grammar';
+import { canonical, complete, parse, refusal, withMatcher } from './grammar';
 
 test('what is right is read', () => {
   for (const text of ['', '{}', 'job="api"', '{job="api", pod=~"a|b"}', 'cpu:samples{a!="x",}', `a='x', b!~"y"`, 'a="q\\"uote"']) {
@@ -46,4 +46,14 @@ test('forms of one selector', () => {
   assert.equal(canonical(' cpu:x{a="b"} '), 'cpu:x{a="b"}');
   assert.equal(canonical('a="{"'), '{a="{"}');
   assert.equal(withMatcher('job="api", pod="x"', 'pod', 'y"z'), 'job="api", pod="y\\"z"');
+});
+
+test('what the server refuses is pointed at', () => {
+  const parseError = (selector: string, what: string) => `query: selector ${JSON.stringify(selector)}: ${what}: invalid`;
+  for (const [text, message, at, says] of [
+    ['pod=~"(?=a)b"', parseError('{pod=~"(?=a)b"}', '1:2: parse error: error parsing regexp: invalid or unsupported Perl syntax: `(?=`'), 6, 'error parsing regexp: invalid or unsupported Perl syntax: `(?=`'],
+    ['x="a" b="c"', parseError('{x="a" b="c"}', '1:8: parse error: unexpected identifier "b" in label matching'), 6, 'unexpected identifier "b" in label matching'],
+    ['{x="a" b="c"}', parseError('{x="a" b="c"}', '1:8: parse error: unexpected identifier "b" in label matching'), 7, 'unexpected identifier "b" in label matching'],
+    ['x="a"', 'query: 70 matchers, at most 64', 0, 'query: 70 matchers, at most 64'],
+  ] as const) assert.deepEqual(refusal(text, message), { at, message: says });
 });

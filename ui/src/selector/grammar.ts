@@ -97,6 +97,14 @@ function regexpMistake(value: string): string {
   }
 }
 
+/** What the server finds wrong with a selector, under the letter where it does: it names a column, or the part of a regular expression. */
+export function refusal(text: string, message: string): Mistake {
+  const [, column, what] = /(?:\b1:(\d+): )?parse error: (.*?)(?:: invalid)?$/s.exec(message) ?? [];
+  const part = /`([^`]+)`$/.exec(what ?? '')?.[1], added = canonical(text).indexOf(text.trim());
+  const at = part ? text.indexOf(part) : Number(column ?? 1) - 1 - added;
+  return { at: Math.max(0, Math.min(at, text.length)), message: what ?? message };
+}
+
 /** The selector as the API takes it. */
 export function canonical(text: string): string {
   const bare = text.trim();

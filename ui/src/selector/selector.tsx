@@ -1,5 +1,5 @@
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
-import { complete, parse, type Place } from './grammar';
+import { complete, parse, refusal, type Place } from './grammar';
 
 interface SelectorProps {
   value: string; // what is asked now
@@ -95,7 +95,7 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
     if (active >= 0) document.getElementById(`${id}-${active}`)?.scrollIntoView({ block: 'nearest' });
   }, [active]);
 
-  const problem = shown ? shown.message : !mistake && text === value ? refused : '';
+  const problem = shown ?? (refused && !mistake && text === value ? refusal(text, refused) : null);
   return (
     <div class="selector">
       <input
@@ -135,8 +135,8 @@ export function Selector({ value, refused, onRun, suggest, label = 'Selector' }:
       )}
       {problem && (
         <p class="problem code" id={id + '-problem'} role="alert">
-          {shown && <span aria-hidden="true">{' '.repeat(shown.at) + '▲ '}</span>}
-          {problem}
+          <span aria-hidden="true">{' '.repeat(problem.at) + '▲ '}</span>
+          {problem.message}
         </p>
       )}
       <ul id={id + '-list'} role="listbox" aria-label="Suggestions" class="popup code" hidden={!open || items.length === 0}>

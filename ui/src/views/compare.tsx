@@ -1,4 +1,4 @@
-import { useMemo } from 'preact/hooks';
+import { useEffect, useMemo } from 'preact/hooks';
 import * as api from '../api/client';
 import { change, instant, share, value } from '../format';
 import { Chart } from '../parts/chart';
@@ -15,7 +15,7 @@ import { linesOf, useSuggest, useTypes } from './explore';
 import { ExportMenu } from './export';
 import { keyOf, rangeOf, selectionOf, type Page } from './page';
 import { Stacks, Toolbar, useShaped } from './stacks';
-import { isLevel, unitOf } from './types';
+import { isLevel, shortType, unitOf } from './types';
 
 /** Two selections: how they differ, and where. What stands right is compared with what stands left. */
 export function Compare({ page }: { page: Page }) {
@@ -25,12 +25,17 @@ export function Compare({ page }: { page: Page }) {
   const before = useMemo(() => (state.bfrom || state.bto ? rangeOf(state.bfrom, state.bto, now) : { from: range.from - length, to: range.from }), [state.bfrom, state.bto, now, range]);
   const { types, type } = useTypes(page, range);
   const right = selectionOf(state.query ?? '', type, range), left = selectionOf(state.bquery ?? state.query ?? '', type, before);
-  const unit = unitOf(type), relative = !state.abs, filters = toAPI(fromURL(state));
+  const relative = !state.abs, filters = toAPI(fromURL(state));
 
   const more = { ...filters, base_query: left.query, base_from: api.seconds(left.from), base_to: api.seconds(left.to) };
   const answer = useAnswer(type ? keyOf(right, more) : null, (signal) => api.flamegraph(right, more, signal));
+  const unit = unitOf(type) || (answer.value?.unit ?? '');
   const { folded, shaped } = useShaped(answer.value?.tree ?? null, page);
   const drawn = useMemo(() => shaped && weighed(shaped, relative ? 'both-relative' : 'both'), [shaped, relative]);
+
+  useEffect(() => {
+    document.title = [type && shortType(type), 'compare', 'coldframe'].filter(Boolean).join(' · ');
+  }, [type]);
 
   return (
     <main class="compare">
@@ -95,7 +100,7 @@ interface SideProps {
 function Side({ page, name, of, selection, from, to }: SideProps) {
   const { utc, dark } = page, margin = (selection.to - selection.from) / 2;
   const around = { ...selection, from: selection.from - margin, to: selection.to + margin };
-  const unit = unitOf(selection.type), level = isLevel(selection.type);
+  const level = isLevel(selection.type);
   const series = useAnswer(selection.type ? keyOf(around) : null, (signal) => api.series(around, { aggregate: level ? 'last' : undefined }, signal));
   const lines = useMemo(() => series.value && linesOf(series.value, ''), [series.value]);
   const suggest = useSuggest(selection);
@@ -109,7 +114,7 @@ function Side({ page, name, of, selection, from, to }: SideProps) {
         <RangeButton label={`Range ${name.toLowerCase()}`} from={from} to={to} resolved={selection} utc={utc} onUTC={page.setUTC} onChange={set} />
       </div>
       <Result answer={series} what="the chart">
-        {(list) => <Chart label={`${name}: totals over time`} lines={lines!} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit} level={level} utc={utc} dark={dark} selected={[selection.from, selection.to]} onSelect={set} onLine={() => undefined} />}
+        {(list) => <Chart label={`${name}: totals over time`} lines={lines!} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unitOf(selection.type) || list.unit} level={level} utc={utc} dark={dark} selected={[selection.from, selection.to]} onSelect={set} onLine={() => undefined} />}
       </Result>
       <p class="quiet side-range">
         {instant(selection.from, utc)} – {instant(selection.to, utc)}

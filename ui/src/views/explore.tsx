@@ -1,6 +1,7 @@
 import { useCallback, useEffect, useMemo } from 'preact/hooks';
 import * as api from '../api/client';
 import type { SeriesList, TypeList } from '../api/answers';
+import { together } from '../api/price';
 import { instant, plural, value } from '../format';
 import { Chart, type Line } from '../parts/chart';
 import { MenuButton } from '../parts/menu';
@@ -69,6 +70,7 @@ export function Explore({ page }: { page: Page }) {
   const suggest = useSuggest(chartOf);
   const failures = [graph.failure, series.failure, types.failure];
   const refused = failures.find((f): f is api.Failure => f instanceof api.Failure && f.field === 'query')?.message ?? '';
+  const failedAlike = series.failure !== null && series.failure.message === graph.failure?.message;
   const nothing = types.value !== null && types.value.types.length === 0 && !state.type;
 
   const young = useYoung(page, nothing, series.value);
@@ -103,7 +105,7 @@ export function Explore({ page }: { page: Page }) {
                 </span>
               )}
             </div>
-            <Result answer={series} what="the chart">
+            <Result answer={series} what="the chart" toldBelow={failedAlike}>
               {(list) => <Chart lines={lines!} stepMs={list.step_ms} from={Date.parse(list.from)} to={Date.parse(list.to)} unit={unit || list.unit} level={level} utc={utc} dark={page.dark} selected={pinned} onSelect={(a, b) => go({ a, b })} onLine={(v) => go({ query: withMatcher(state.query ?? '', state.by ?? '', v), by: undefined })} />}
             </Result>
           </section>
@@ -111,7 +113,7 @@ export function Explore({ page }: { page: Page }) {
             <Toolbar page={page} tree={folded} timed groupLabels={names.value?.names ?? []}>
               <ExportMenu page={page} asked={{ selection, filters, group: state.group, sandwich: state.sandwich, invert: !!state.inv, last: graphMore.aggregate === 'last' }} tree={shaped} unit={unit} type={type} />
             </Toolbar>
-            <Result answer={graph} what="the flame graph">
+            <Result answer={failedAlike ? { ...graph, retry: () => (graph.retry(), series.retry()) } : graph} what="the flame graph">
               {(g) =>
                 g.total === 0 && g.tree.size <= 1 ? (
                   <NothingSelected page={page} filtered={g.filtered} unit={unit} range={range} />
@@ -123,7 +125,7 @@ export function Explore({ page }: { page: Page }) {
               }
             </Result>
             {level && graph.value && !isTimed(graph.value.tree) && graph.value.stats.profiles > 1 && !pinned && <p class="hint">Levels of {plural(graph.value.stats.profiles, 'profile')} are added up here. Click into the chart to see one moment.</p>}
-            {graph.value && <Price stats={api.sum([graph.value.stats, ...(series.value ? [series.value.stats] : [])])} cut={graph.value.cut} nodes={graph.value.tree.size} />}
+            {graph.value && <Price stats={series.value ? together(graph.value.stats, series.value.stats) : graph.value.stats} cut={graph.value.cut} nodes={graph.value.tree.size} />}
           </section>
         </>
       )}

@@ -19,7 +19,7 @@ export function LabelsView({ page }: { page: Page }) {
   const { state, now } = page;
   const range = useMemo(() => rangeOf(state.from, state.to, now), [state.from, state.to, now]);
   const { types, type } = useTypes(page, range);
-  const selection = selectionOf(state.query ?? '', type, range), unit = unitOf(type), level = isLevel(type);
+  const selection = selectionOf(state.query ?? '', type, range), level = isLevel(type);
   const names = useAnswer(type ? keyOf(selection) : null, (signal) => api.labelNames(selection, signal));
   const all = names.value?.names ?? [];
   const label = state.label ?? LIKELY.find((name) => all.includes(name)) ?? all[0] ?? '';
@@ -47,7 +47,7 @@ export function LabelsView({ page }: { page: Page }) {
           </ul>
         </div>
         <Result answer={series} what="the shares">
-          {(list) => (list.series.length ? <Shares page={page} list={list} label={label} unit={unit} level={level} /> : <Empty title="Nothing here"><p>No profile of this type matches the selector in this range.</p></Empty>)}
+          {(list) => (list.series.length ? <Shares page={page} list={list} label={label} unit={unitOf(type) || list.unit} level={level} /> : <Empty title="Nothing here"><p>No profile of this type matches the selector in this range.</p></Empty>)}
         </Result>
         {names.value && all.length === 0 && (
           <Empty title="No labels">

@@ -115,8 +115,8 @@ export function Stacks({ page, folded, shaped, unit, relative = true }: StacksPr
   const zoomTo = (node: number) => go({ zoom: pathOf(shaped, node) });
 
   return (
-    <div class={'stacks show-' + show}>
-      {show !== 'graph' && !settled && show !== 'table' && <div class="top unsettled" />}
+    <div class={`stacks show-${show}${folded.base ? ' compared' : ''}${settled ? '' : ' unsettled'}`}>
+      {show !== 'graph' && !settled && show !== 'table' && <div class="top" />}
       {show !== 'graph' && (settled || show === 'table') && <Top tree={folded} unit={unit} search={state.q ?? ''} sort={sort} onSort={(s) => go({ sort: s })} chosen={chosen} onChoose={(name) => go({ fn: name }, 'replace')} onOpen={open} whole={whole} relative={relative} />}
       {show !== 'table' && (
         <div class="graph">
