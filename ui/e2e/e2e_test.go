@@ -62,28 +62,37 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// server is a coldframe dev that runs.
+// server is a coldframe that runs.
 type server struct {
 	url, data string // data is the folder that plays the bucket
 	cmd       *exec.Cmd
 	log       bytes.Buffer
 }
 
+// freeAddress is one that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// start runs coldframe dev on a folder, or whatever command the first of args is.
 func start(data string, args ...string) (*server, error) {
 	path, err := binary()
 	if err != nil {
 		return nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	address, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		return nil, err
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		args = append([]string{"dev", "--data", data, "--agent", "off", "--tick", "2s"}, args...)
 	}
 	s := &server{url: "http://" + address, data: data}
-	s.cmd = exec.CommandContext(context.Background(), path, append([]string{"dev", "--data", data, "--http-address", address, "--agent", "off", "--tick", "2s"}, args...)...)
+	s.cmd = exec.CommandContext(context.Background(), path, append(args, "--http-address", address)...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		return nil, err
@@ -94,7 +103,7 @@ func start(data string, args ...string) (*server, error) {
 			return s, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("coldframe dev does not come up: %w\n%s", err, s.stop())
+			return nil, fmt.Errorf("coldframe %s does not come up: %w\n%s", args[0], err, s.stop())
 		}
 	}
 }
@@ -106,7 +115,7 @@ func (s *server) stop() string {
 	return s.log.String()
 }
 
-// serve runs coldframe dev on a folder of its own until the test ends.
+// serve runs coldframe dev on a folder of its own, or another command, until the test ends.
 func serve(t testing.TB, args ...string) *server {
 	t.Helper()
 	s, err := start(t.TempDir(), args...)
@@ -115,7 +124,7 @@ func serve(t testing.TB, args ...string) *server {
 	}
 	t.Cleanup(func() {
 		if log := s.stop(); t.Failed() {
-			t.Logf("coldframe dev:\n%s", log)
+			t.Logf("%s:\n%s", s.cmd, log)
 		}
 	})
 	return s

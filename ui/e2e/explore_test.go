@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func TestFirstSight(t *testing.T) {
 	if first := value[string](b, `document.querySelector('.top-body [role=row] .top-name').textContent`); first == "" {
 		t.Error("the table names no function")
 	}
-	for _, what := range []string{"blocks", "profile", "request", "CPU", "$"} {
+	for _, what := range []string{"blocks", "profiles", "request", "B", "cache hit", "CPU", "$", "nodes"} {
 		if price := value[string](b, `document.querySelector('.price').innerText`); !strings.Contains(price, what) {
 			t.Errorf("the price %q does not tell of %s", price, what)
 		}
@@ -36,6 +37,9 @@ func TestFirstSight(t *testing.T) {
 	}
 	if b.param("type") != "" {
 		t.Error("a choice that nobody made is in the URL")
+	}
+	if others := value[[]string](b, `performance.getEntriesByType('resource').map(e => e.name).filter(name => !name.startsWith(location.origin + '/') && !name.startsWith('data:'))`); len(others) > 0 {
+		t.Errorf("the page asks others: %q", others)
 	}
 }
 
@@ -70,8 +74,8 @@ func TestZoom(t *testing.T) {
 	at = b.frame(serveConn)
 	b.do("hover", cdp.MouseEvent("mouseMoved", at.X+at.W/2, at.Y+9))
 	b.until(`document.querySelector('.tip')?.innerText.includes('net/http.(*conn).serve')`)
-	for _, what := range []string{"Total", "Self", "File", "server.go", "Binary"} {
-		if tip := value[string](b, `document.querySelector('.tip').innerText`); !strings.Contains(tip, what) {
+	for _, what := range []string{`Total\s+[\d.]+ min [\d.]+%`, `Self\s+[\d.]+ \w+ [\d.]+%`, `File\s.*/server\.go:\d+`, `Binary\s+prometheus`} {
+		if tip := value[string](b, `document.querySelector('.tip').innerText`); !regexp.MustCompile(what).MatchString(tip) {
 			t.Errorf("the tip lacks %s: %s", what, tip)
 		}
 	}
@@ -151,6 +155,9 @@ func TestShape(t *testing.T) {
 		b.item(by)
 		b.until(fmt.Sprintf(`location.search.includes('color=%s') && coldframe.flame.place(%q)?.fill !== %q`, strings.ToLower(by), serveConn, fill))
 	}
+	b.button("What colours mean")
+	b.item("Package")
+	b.until(fmt.Sprintf(`!location.search.includes('color=') && coldframe.flame.place(%q)?.fill === %q`, serveConn, fill))
 
 	b.button("First rows of the graph")
 	b.item("pod")
@@ -183,6 +190,9 @@ func TestFilters(t *testing.T) {
 	b.button("Take the filters away")
 	b.graph()
 }
+
+// flamegraphs counts how often the page has asked for one.
+const flamegraphs = `performance.getEntriesByType('resource').filter(e => e.name.includes('/api/v1/flamegraph')).length`
 
 func TestTime(t *testing.T) {
 	b := open(t, shared(t).url)
@@ -219,8 +229,13 @@ func TestTime(t *testing.T) {
 	b.until(`location.search.includes('from=now-2h')`)
 	b.graph()
 
-	b.key("u")
-	b.until(`[...document.querySelectorAll('header button')].some(x => x.textContent === 'UTC')`)
+	asked := value[int](b, flamegraphs)
+	b.key("r")
+	b.until(fmt.Sprintf(`%s > %d`, flamegraphs, asked))
+	b.graph()
+	b.button("Ask again")
+	b.until(fmt.Sprintf(`%s > %d`, flamegraphs, asked+1))
+	b.graph()
 	b.button("Refresh by itself")
 	b.item("5 s")
 	b.until(`location.search.includes('refresh=5s')`)
@@ -262,6 +277,8 @@ func TestSelector(t *testing.T) {
 		t.Errorf("the mark stands under letter %d, want 26", at)
 	}
 	// What only the server can know, it tells in the same place.
-	b.visit("?query=" + strings.Repeat("x", 3) + `%3D~%22(%3F%3Da)b%22&type=process_cpu/cpu`)
-	b.until(`document.querySelector('.problem, .notice.failed')`)
+	b.visit(`?query=xxx%3D~%22(%3F%3Da)b%22&type=process_cpu/cpu`)
+	b.until(`document.querySelector('.problem')?.textContent.includes('invalid or unsupported Perl syntax')`)
+	b.until(`document.querySelector('.problem').textContent.indexOf('▲') === document.querySelector('[role=combobox]').value.indexOf('(?=')`)
+	b.until(`document.querySelectorAll('.notice.failed').length === 1`) // chart and graph fail alike, which is told once
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,57 +34,79 @@ func TestEmpty(t *testing.T) {
 	b.visit("?view=labels&from=1000000000000&to=1000003600000")
 	b.until(`document.querySelector('main.labels')`)
 
-	// Each part of Operate that has nothing says what to do next.
-	b.expect("404") // an API that this server does not have
-	b.visit("?view=operate&from=1000000000000&to=1000003600000")
-	for part, next := range map[string]string{"agents": "coldframe agent --remote-store-address", "cluster": "--cluster-join", "missing": "coldframe push"} {
-		b.until(fmt.Sprintf(`document.querySelector('#%s .none')?.innerText.includes(%q)`, part, next))
-	}
-
 	b.visit("?query=service_name%3D%22none%22&type=process_cpu/cpu")
 	b.until(`document.querySelector('.empty, .notice')`)
 }
 
-// between is a server in front of another that holds some answers back.
-func between(t *testing.T, behind string, wait *atomic.Int64) string {
+// slower is a server in front of another that holds flame graphs back, or has them trimmed.
+type slower struct {
+	url            string
+	wait, maxNodes atomic.Int64  // nanoseconds; nodes, 0: as many as are asked for
+	cancelled      chan struct{} // told once when a client gives up while it waits
+}
+
+func between(t *testing.T, behind string) *slower {
 	t.Helper()
 	to, err := url.Parse(behind)
 	if err != nil {
 		t.Fatal(err)
 	}
-	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy, p := httputil.NewSingleHostReverseProxy(to), &slower{cancelled: make(chan struct{}, 1)}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/flamegraph") {
 			select {
-			case <-time.After(time.Duration(wait.Load())):
+			case <-time.After(time.Duration(p.wait.Load())):
 			case <-r.Context().Done():
+				select {
+				case p.cancelled <- struct{}{}:
+				default:
+				}
 				return
+			}
+			if n := p.maxNodes.Load(); n > 0 {
+				asked := r.URL.Query()
+				asked.Set("max_nodes", strconv.FormatInt(n, 10))
+				r.URL.RawQuery = asked.Encode()
 			}
 		}
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(s.Close)
-	return s.URL
+	p.url = s.URL
+	return p
 }
 
 // A slow answer says so, and can be cancelled; what was there before stays.
 func TestSlowAndCancelled(t *testing.T) {
-	var wait atomic.Int64
-	b := open(t, between(t, shared(t).url, &wait))
+	p := between(t, shared(t).url)
+	b := open(t, p.url)
 	b.visit("?query=service_name%3D%22compile%22")
 	b.graph()
-	wait.Store(int64(time.Minute))
+	p.wait.Store(int64(patience))
 	b.button("Ask again (R)")
 	b.until(`document.querySelector('.where .progress')`)
 	b.until(`/Still reading the bucket/.test(document.querySelector('.notice.slow')?.innerText)`)
 	b.shot("slow")
 	b.button("Cancel")
+	select {
+	case <-p.cancelled: // the server is told, so that it stops reading
+	case <-time.After(patience):
+		t.Error("the server never heard that the question was cancelled")
+	}
 	b.until(`/Cancelled/.test(document.querySelector('.where .notice')?.innerText) && !document.querySelector('.notice.slow')`)
 	b.until(`document.querySelector('.flame canvas')`)
-	wait.Store(0)
+	p.wait.Store(0)
 	b.button("Ask once more")
 	b.graph()
 	b.until(`!document.querySelector('.where .notice')`)
+	b.until(`!document.querySelector('.price .warn')`)
+
+	// What the server trims is told.
+	p.maxNodes.Store(500)
+	b.button("Ask again (R)")
+	b.until(`/^[\d,]+ nodes trimmed$/.test(document.querySelector('.price .warn')?.textContent) && coldframe.flame.nodes <= 501`)
+	b.graph()
+	b.shot("trimmed")
 }
 
 // What the server refuses is told in its own words, with what to do; so is a server that is gone.
@@ -99,6 +121,7 @@ func TestFailing(t *testing.T) {
 	b.until(`document.querySelector('.notice.failed')?.innerText.includes('Too much to read')`)
 	b.until(`document.querySelector('.notice.failed')?.innerText.includes('Narrow the selector')`)
 	b.shot("failing")
+	b.until(`document.querySelectorAll('.notice.failed').length === 1 && document.querySelector('.told-below')`)
 	_ = s.cmd.Process.Kill()
 	b.button("Try again")
 	b.until(`[...document.querySelectorAll('.notice.failed')].some(n => n.innerText.includes('The server does not answer'))`)
@@ -144,9 +167,9 @@ func TestPartial(t *testing.T) {
 	b := open(t, s.url)
 	b.visit("?query=service_name%3D%22compile%22&type=process_cpu/cpu")
 	b.graph()
-	b.until(`document.querySelector('.partial')?.innerText.includes('could not be read')`)
+	b.until(`/^⚠ Partial: 1 block could not be read/.test(document.querySelector('.partial')?.innerText)`)
 	b.button("⚠ Partial")
-	b.until(`document.querySelector('.partial[open] code')?.innerText.endsWith('.pprof.zip')`)
+	b.until(`document.querySelector('.partial[open] code')?.innerText.endsWith('.pprof.zip') && document.querySelectorAll('.partial li').length === 1`)
 	b.shot("partial")
 }
 
@@ -204,6 +227,12 @@ func TestShare(t *testing.T) {
 		}
 	}
 	b.key(kb.Escape)
+
+	// Whoever follows the link sees the same.
+	table := value[string](b, `document.querySelector('.top-body').innerText`)
+	b.do("follow the link", cdp.Navigate(copied["Copy a link"]))
+	b.graph()
+	b.until(`document.querySelector('.chip') && /from=\d+&to=\d+/.test(location.search) && document.querySelector('.top-body').innerText === ` + quote(table))
 }
 
 // checkCommands runs what was copied as a shell does; what comes must pass.

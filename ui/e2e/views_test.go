@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	cdp "github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -62,27 +61,6 @@ func TestLabels(t *testing.T) {
 	b.press(`document.querySelector('.list tbody a')`)
 	b.until(`/^zone="eu-[ab]"$/.test(new URLSearchParams(location.search).get('query'))`)
 	b.graph()
-}
-
-func TestOperate(t *testing.T) {
-	b := open(t, shared(t).url)
-	b.expect("404") // an API that this server does not have
-	b.visit("?view=operate&refresh=5s")
-	b.until(`document.querySelector('#blocks dd')`)
-	b.within(4*time.Minute, `document.querySelector('#blocks .levels tbody tr')`) // a minute's uploads are merged when it is over
-	for _, part := range []string{"targets", "agents", "cluster", "missing"} {
-		b.until(fmt.Sprintf(`document.querySelector('#%s .none, #%[1]s tbody tr')`, part))
-	}
-	// The recordings have frames without names: how much, and where, and from there to their stacks.
-	b.until(`/runs through code whose functions have no names/.test(document.querySelector('#missing')?.innerText)`)
-	b.press(`document.querySelector('#missing td a')`)
-	b.until(`/^binary=/.test(new URLSearchParams(location.search).get('filter')) && document.querySelector('main.explore')`)
-	b.graph()
-	b.do("back", cdp.NavigateBack())
-	b.until(`document.querySelector('.facts')`)
-	if facts := value[string](b, `document.querySelector('.facts').innerText`); facts == "" {
-		t.Error("the blocks have no facts")
-	}
 }
 
 // Keys go everywhere, and each view is gone back to.
