@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/promql/parser"
 	"gopkg.in/yaml.v3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -190,67 +189,4 @@ func goSources(t *testing.T, dir string) string {
 		t.Fatal(err)
 	}
 	return all.String()
-}
-
-var metricPattern = regexp.MustCompile(`coldframe_[a-z0-9_]+`)
-
-// The dashboard and the alerts ask for metrics that exist, in expressions that are PromQL, and
-// every room that measures itself is on the dashboard.
-func TestDashboardAndAlerts(t *testing.T) {
-	existing := map[string]bool{}
-	for _, dir := range []string{"cmd/coldframe", "query", "serve", "ingest"} {
-		for _, m := range regexp.MustCompile(`"(coldframe_[a-z0-9_]+)"`).FindAllStringSubmatch(goSources(t, dir), -1) {
-			existing[m[1]] = true
-		}
-	}
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal([]byte(read(t, "infra/observability/dashboard.json")), &dashboard); err != nil {
-		t.Fatal(err)
-	}
-	shown := map[string]bool{}
-	check := func(where, expr string) {
-		t.Helper()
-		if _, err := parser.NewParser(parser.Options{}).ParseExpr(expr); err != nil {
-			t.Errorf("%s: %s: %v", where, expr, err)
-		}
-		for _, name := range metricPattern.FindAllString(expr, -1) {
-			plain := strings.TrimSuffix(name, "_bucket")
-			shown[plain] = true
-			if !existing[plain] {
-				t.Errorf("%s: there is no metric %s", where, name)
-			}
-		}
-	}
-	for _, p := range dashboard.Panels {
-		for _, target := range p.Targets {
-			check(p.Title, target.Expr)
-		}
-	}
-	for _, room := range []string{"compact", "quer", "upload", "scrape", "bucket", "build"} {
-		found := false
-		for name := range shown {
-			found = found || strings.HasPrefix(name, "coldframe_"+room)
-		}
-		if !found {
-			t.Errorf("nothing of coldframe_%s… is on the dashboard", room)
-		}
-	}
-	var alerts struct {
-		Groups []struct {
-			Rules []struct{ Alert, Expr string }
-		}
-	}
-	if err := yaml.Unmarshal([]byte(read(t, "infra/observability/alerts.yaml")), &alerts); err != nil {
-		t.Fatal(err)
-	}
-	for _, g := range alerts.Groups {
-		for _, r := range g.Rules {
-			check(r.Alert, r.Expr)
-		}
-	}
 }
