@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,10 @@ var (
 	notRunPattern = regexp.MustCompile(`^ *<!-- not run: (.+) -->$`)
 )
 
-// commandBlocks are those that are fenced as sh, or as nothing.
+// notCommands are the languages of blocks that nobody types into a shell.
+var notCommands = []string{"yaml", "hcl", "json"}
+
+// commandBlocks are those that are fenced as a shell's, as nothing, or as a language that is not known.
 func commandBlocks(text string) (blocks []commandBlock) {
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
@@ -78,7 +82,7 @@ func commandBlocks(text string) (blocks []commandBlock) {
 		for i++; i < len(lines) && strings.TrimSpace(lines[i]) != "```"; i++ {
 			b.text += lines[i] + "\n"
 		}
-		if fence[1] == "sh" || fence[1] == "" {
+		if !slices.Contains(notCommands, fence[1]) {
 			blocks = append(blocks, b)
 		}
 	}
@@ -258,5 +262,14 @@ func eventually(t *testing.T, what string, try func() error) {
 		if time.Since(began) > 5*time.Minute {
 			t.Fatalf("%s: %v", what, err)
 		}
+	}
+}
+
+// A block of commands that is neither marked nor runs is a failure, whatever its fence is called.
+func TestCommandBlocks(t *testing.T) {
+	const text = "```sh\na\n```\n<!-- not run: far away -->\n```\nb\n```\n```yaml\nc: d\n```\n  ```console\n  e\n  ```\n<!-- not run: -->\n```bash\nf\n```\n"
+	want := []commandBlock{{1, "a\n", ""}, {5, "b\n", "far away"}, {11, "  e\n", ""}, {15, "f\n", ""}}
+	if got := commandBlocks(text); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
