@@ -46,21 +46,25 @@ func fleetHouse(b testing.TB, layout string) *house {
 	return h
 }
 
-// BenchmarkFlamegraph answers with JSON for one service, the largest, and for all. cold
-// has no caches, warm has the indexes.
+// BenchmarkFlamegraph answers with JSON for one service, the largest, and for all, and for the last
+// quarter of the five minutes. cold has no caches, warm has the indexes.
 func BenchmarkFlamegraph(b *testing.B) {
 	first := corpus.FiveMinutes()[0].Time
 	service := largestService()
 	for _, layout := range []string{"one block", "five blocks", "uploads"} {
 		h := fleetHouse(b, layout)
-		for _, c := range []struct{ what, selector string }{
-			{"one service", fmt.Sprintf("{service_name=%q}", service)},
-			{"all services", "{}"},
+		for _, c := range []struct {
+			what, selector string
+			from           time.Time
+		}{
+			{"one service", fmt.Sprintf("{service_name=%q}", service), first},
+			{"all services", "{}", first},
+			{"last quarter", "{}", first.Add(5 * time.Minute * 3 / 4)},
 		} {
 			for caches, cfg := range map[string]Config{"cold": {SnapshotTTL: -1, IndexCacheBytes: -1, RangeCacheBytes: -1, SumCacheBytes: -1, TailCacheBytes: -1}, "warm": {RangeCacheBytes: -1}} {
 				b.Run(fmt.Sprintf("%s/%s/%s", layout, c.what, caches), func(b *testing.B) {
 					q := h.querier(h.bkt, cfg)
-					req := request(b, c.selector, "process_cpu", first.Add(-time.Hour), first.Add(time.Hour))
+					req := request(b, c.selector, "process_cpu", c.from, first.Add(time.Hour))
 					run := func() Stats {
 						tree, err := q.Tree(b.Context(), TreeRequest{Request: req})
 						if err != nil {

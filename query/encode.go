@@ -104,13 +104,17 @@ func (t *Tree) WriteJSON(w io.Writer) error {
 var valueColumns = [...]string{"self", "total", "base_self", "base_total"}
 
 func writeColumn[T uint32 | int64](out *bufio.Writer, column []T) {
-	var digits [20]byte
+	const longest = 21 // of a number with its comma
 	_ = out.WriteByte('[')
 	for i, v := range column {
-		if i > 0 {
-			_ = out.WriteByte(',')
+		if out.Available() < longest {
+			_ = out.Flush()
 		}
-		_, _ = out.Write(strconv.AppendInt(digits[:0], int64(v), 10))
+		digits := out.AvailableBuffer()
+		if i > 0 {
+			digits = append(digits, ',')
+		}
+		_, _ = out.Write(strconv.AppendInt(digits, int64(v), 10))
 	}
 	_ = out.WriteByte(']')
 }

@@ -302,6 +302,7 @@ type folder struct {
 	ofLocation []frameSpan // by FrameID; empty: not met
 	ofFunction []uint32    // by function, where functions are what tells frames apart; 0: not met
 	lists      []uint32    // frames, the outermost caller of a location first
+	kinds      []FrameKind // by mapping: of frames there that have a function
 	place      Frame       // the one that is looked at
 }
 
@@ -312,7 +313,13 @@ type frameSpan struct {
 }
 
 func newFolder(t *trie, s *sieve) *folder {
-	f := &folder{trie: t, sieve: s, ofLocation: make([]frameSpan, s.sym.Len())}
+	mappings := s.sym.Mappings()
+	f := &folder{trie: t, sieve: s, ofLocation: make([]frameSpan, s.sym.Len()), kinds: make([]FrameKind, len(mappings))}
+	for i := range mappings {
+		if isKernel(mappings[i].File) {
+			f.kinds[i] = KernelFrame
+		}
+	}
 	if t.table.key == FrameByFunction {
 		f.ofFunction = make([]uint32, s.sym.NumFunctions())
 	}
@@ -346,10 +353,38 @@ func (f *folder) framesOf(id arrowblock.FrameID) []uint32 {
 	if !span.met {
 		from := len(f.lists)
 		location := f.sieve.sym.Frame(id)
-		placesOf(f.sieve, &location, &f.place, f.append)
+		if !f.appendKnown(&location) {
+			placesOf(f.sieve, &location, &f.place, f.append)
+		}
 		*span = frameSpan{uint32(from), uint32(len(f.lists)), true}
 	}
 	return f.lists[span.from:span.to]
+}
+
+// appendKnown does what placesOf does with append, sooner, for a location whose functions were all met
+// before; false: one was not.
+func (f *folder) appendKnown(l *arrowblock.Frame) bool {
+	if f.ofFunction == nil || len(f.sieve.frames) > 0 || len(l.Lines) == 0 {
+		return false
+	}
+	for _, line := range l.Lines {
+		if f.ofFunction[line.Function] == 0 {
+			return false
+		}
+	}
+	at := &f.place
+	at.Address, at.Mapping, at.BuildID, at.Kind = l.Address, "", "", FunctionFrame
+	if l.Mapping >= 0 {
+		m := &f.sieve.sym.Mappings()[l.Mapping]
+		at.Mapping, at.BuildID, at.Kind = m.File, m.BuildID, f.kinds[l.Mapping]
+	}
+	for i, line := range slices.Backward(l.Lines) {
+		at.Line, at.Inlined = line.Line, i < len(l.Lines)-1
+		n := f.ofFunction[line.Function]
+		f.table.frames[n].agreeOnPlace(at)
+		f.lists = append(f.lists, n)
+	}
+	return true
 }
 
 // append adds the number of a place's frame to the lists.

@@ -90,8 +90,12 @@ func newFrameTable(key FrameKey, room int) *frameTable {
 	if key == 0 {
 		key = FrameByFunction
 	}
-	frames := append(make([]Frame, 0, room+1), Frame{Kind: RootFrame})
-	return &frameTable{key, frames, map[string]uint32{}, map[frameID]uint32{}}
+	frames := append(make([]Frame, 0, room+room/4+1), Frame{Kind: RootFrame}) // functions, and addresses without one
+	byName := map[string]uint32{}
+	if key == FrameByFunction {
+		byName = make(map[string]uint32, room)
+	}
+	return &frameTable{key, frames, byName, map[frameID]uint32{}}
 }
 
 // number is the number of a place's frame.
@@ -182,6 +186,11 @@ func (f *Frame) agree(g *Frame) {
 	if f.StartLine != g.StartLine {
 		f.StartLine = 0
 	}
+	f.agreeOnPlace(g)
+}
+
+// agreeOnPlace is agree for what may differ between places of one function.
+func (f *Frame) agreeOnPlace(g *Frame) {
 	if f.Line != g.Line {
 		f.Line = 0
 	}
@@ -211,14 +220,23 @@ func (f *Frame) compare(g *Frame) int {
 
 // sorted orders the frames, the root's first, and tells where each went.
 func (t *frameTable) sorted() (frames []Frame, rank []uint32) {
-	order := make([]uint32, len(t.frames))
-	for i := range order {
-		order[i] = uint32(i)
+	type named struct { // a look at the name alone orders nearly all
+		name string
+		n    uint32
 	}
-	slices.SortFunc(order[1:], func(a, b uint32) int { return t.frames[a].compare(&t.frames[b]) })
+	order := make([]named, len(t.frames))
+	for i := range order {
+		order[i] = named{t.frames[i].Name, uint32(i)}
+	}
+	slices.SortFunc(order[1:], func(a, b named) int {
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c
+		}
+		return t.frames[a.n].compare(&t.frames[b.n])
+	})
 	frames, rank = make([]Frame, len(order)), make([]uint32, len(order))
 	for to, from := range order {
-		frames[to], rank[from] = t.frames[from], uint32(to)
+		frames[to], rank[from.n] = t.frames[from.n], uint32(to)
 	}
 	return frames, rank
 }

@@ -156,6 +156,7 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 		}
 		shares[i] = &share{nodes: nodes, tree: &arrowblock.Tree{Self: self}}
 	}
+	var packed *arrowblock.PackedStacks
 	g, ctx := errgroup.WithContext(ctx)
 	if full && p.blk.Info().Raw {
 		g.Go(func() (err error) {
@@ -163,15 +164,9 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 			return err
 		})
 	}
-	g.Go(func() error {
-		stacks, err := p.blk.Stacks(ctx, sym, services...)
-		if err != nil {
-			return err
-		}
-		for i := range stacks {
-			shares[i].tree.Stacks = *stacks[i]
-		}
-		return r.reserve(sym.Grown(), "the functions")
+	g.Go(func() (err error) {
+		packed, err = p.blk.PackedStacks(ctx, services...)
+		return err
 	})
 	g.Go(func() error {
 		for _, k := range p.picks {
@@ -187,7 +182,32 @@ func (r *run) readPart(ctx context.Context, p *part, c *choice, sym *arrowblock.
 		}
 		return nil
 	})
-	return shares, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := unpack(packed, sym, shares); err != nil {
+		return nil, err
+	}
+	return shares, r.reserve(sym.Grown(), "the functions")
+}
+
+// unpack gives the shares' trees their stacks: those that have values, but for shares that keep values
+// by the number of the stack.
+func unpack(packed *arrowblock.PackedStacks, sym *arrowblock.Symbols, shares []*share) error {
+	self := make([][][]int64, len(shares))
+	for i, sh := range shares {
+		if len(sh.sums) == 0 && len(sh.labelled) == 0 {
+			self[i] = sh.tree.Self
+		}
+	}
+	trees, err := packed.Trees(sym, self)
+	for i, tree := range trees {
+		shares[i].tree.Stacks = tree.Stacks
+		if self[i] != nil {
+			shares[i].tree.Self = tree.Self
+		}
+	}
+	return err
 }
 
 // services are those of the picked profiles, ascending.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -273,5 +274,24 @@ func TestTreeJSON(t *testing.T) {
 		!slices.Equal(back.Nodes.Depth, tree.Depth) || !slices.Equal(back.Nodes.Frame, tree.Frame) ||
 		!slices.Equal(back.Nodes.Self, tree.Self) || !slices.Equal(back.Nodes.Total, tree.Total) {
 		t.Errorf("JSON %s is not the tree %+v", got.String(), tree)
+	}
+}
+
+// kthLargest finds what sorting finds.
+func TestKthLargest(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 300 {
+		numbers := make([]uint64, 1+rnd.IntN(300))
+		width := 1 + rnd.IntN(64)
+		for i := range numbers {
+			numbers[i] = rnd.Uint64() >> (64 - width)
+		}
+		sorted := slices.Sorted(slices.Values(numbers))
+		k := 1 + rnd.IntN(len(numbers))
+		want := sorted[len(sorted)-k]
+		wantLarger := len(sorted) - sort.Search(len(sorted), func(i int) bool { return sorted[i] > want })
+		if got, larger := kthLargest(numbers, k); got != want || larger != wantLarger {
+			t.Fatalf("number %d of %v is %d with %d larger, want %d with %d", k, sorted, got, larger, want, wantLarger)
+		}
 	}
 }

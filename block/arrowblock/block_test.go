@@ -616,6 +616,56 @@ func TestManyChunks(t *testing.T) {
 	}
 }
 
+// Decoding the stacks that have values gives what decoding all and pruning gives, wherever chunks end.
+func TestTreesHaveWhatHasValues(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 2))
+	b := newBuilder(t)
+	for i, service := range []string{"a-small", "b-large", "c-small"} {
+		samples := 300
+		if service == "b-large" {
+			samples = 40_000
+		}
+		if _, err := b.Add(Key{Name: "x", Labels: labels(t, "job", service)}, flatProfile(r, 2000, samples, 4), uint64(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opened, _ := finish(t, b)
+	for _, one := range []int{0, 3, 50, 1000} { // node in so many has a value
+		sym := NewSymbols()
+		services := []int{2, 0, 1}
+		stacks, err := opened.Stacks(t.Context(), sym, services...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, self := make([]*Tree, len(stacks)), make([][][]int64, len(stacks))
+		for i, s := range stacks {
+			want[i] = NewTree(s, 2)
+			for k, column := range want[i].Self {
+				for node := range column {
+					if one > 0 && r.IntN(one) == 0 {
+						column[node] = int64(k + node)
+					}
+				}
+				self[i] = append(self[i], slices.Clone(column))
+			}
+			want[i].Prune()
+		}
+		packed, err := opened.PackedStacks(t.Context(), services...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := packed.Trees(sym, self)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range got {
+			if !equalTrees(got[i], want[i]) {
+				t.Errorf("one node in %d with a value: service %d has %d nodes, want %d, or others", one, services[i], got[i].Len(), want[i].Len())
+			}
+		}
+	}
+}
+
 // A Block may be read by many at once, all into the same Symbols.
 func TestConcurrentReads(t *testing.T) {
 	inputs := randomInputs(t, 41, 30)

@@ -309,8 +309,8 @@ func (s *Symbols) internFunction(f *Function, hash uint64) uint32 {
 		n, full := x.at(i, hash)
 		if !full {
 			n = uint32(len(s.functions))
-			s.functions = append(s.functions, Function{s.text(f.Name), s.text(f.SystemName), s.text(f.Filename), f.StartLine})
-			s.functionHash = append(s.functionHash, hash)
+			s.functions = append(doubled(s.functions, 1), s.keep(f))
+			s.functionHash = append(doubled(s.functionHash, 1), hash)
 			x.put(i, hash, n)
 			return n
 		}
@@ -318,6 +318,16 @@ func (s *Symbols) internFunction(f *Function, hash uint64) uint32 {
 			return n
 		}
 	}
+}
+
+// keep is a function with strings that stay. Functions share files, and hardly ever names.
+func (s *Symbols) keep(f *Function) Function {
+	name := s.strings.keep(f.Name)
+	kept := Function{name, name, s.text(f.Filename), f.StartLine}
+	if f.SystemName != f.Name {
+		kept.SystemName = s.strings.keep(f.SystemName)
+	}
+	return kept
 }
 
 // frameKey is the hash by which frames are found. Unlike their canonical hash it is made of
@@ -360,10 +370,19 @@ func (s *Symbols) addFrame(f frame, lines []Line) {
 	if len(lines) > 0 {
 		f.first = lines[0]
 	}
-	s.lines = append(s.lines, lines...)
+	s.lines = append(doubled(s.lines, len(lines)), lines...)
 	f.lineTo = uint32(len(s.lines))
-	s.frames = append(s.frames, f)
-	s.frameHash = append(s.frameHash, s.hashFrame(&f, lines))
+	s.frames = append(doubled(s.frames, 1), f)
+	s.frameHash = append(doubled(s.frameHash, 1), s.hashFrame(&f, lines))
+}
+
+// doubled makes room for n more. append lets a long slice grow by a quarter at a time, so that much
+// more is allocated and copied before it has grown to its end.
+func doubled[T any](s []T, n int) []T {
+	if cap(s)-len(s) >= n {
+		return s
+	}
+	return slices.Grow(s, max(n, len(s), 256))
 }
 
 // warmFrames and warmFunctions read, all at once, the memory at which interning frames

@@ -118,22 +118,37 @@ func mergePair(sym *Symbols, a, b *Tree, ofA, ofB []uint32) (t Tree, _, _ []uint
 	return t, ofA, ofB
 }
 
-// Prune drops the nodes that have nothing but zeros in them and below. The root stays.
+// Prune drops the nodes that have nothing but zeros in them and below. The root stays. The arrays of
+// the stacks are left as they are, for they may be shared; those of values are used again.
 func (t *Tree) Prune() {
 	keep := t.alive()
+	if !slices.Contains(keep, false) {
+		return
+	}
+	t.Depth, t.Frame = slices.Clone(t.Depth), slices.Clone(t.Frame)
+	t.compact(keep)
+}
+
+// compact drops the nodes that are not to be kept, in place. Frames that are not there yet stay so.
+func (t *Tree) compact(keep []bool) {
 	n := 0
-	depth, frame := make([]uint16, 0, t.Len()), make([]FrameID, 0, t.Len())
 	for i, k := range keep {
 		if !k {
 			continue
 		}
-		depth, frame = append(depth, t.Depth[i]), append(frame, t.Frame[i])
+		t.Depth[n] = t.Depth[i]
+		if t.Frame != nil {
+			t.Frame[n] = t.Frame[i]
+		}
 		for _, self := range t.Self {
 			self[n] = self[i]
 		}
 		n++
 	}
-	t.Depth, t.Frame = depth, frame
+	t.Depth = t.Depth[:n]
+	if t.Frame != nil {
+		t.Frame = t.Frame[:n]
+	}
 	for k := range t.Self {
 		t.Self[k] = t.Self[k][:n]
 	}

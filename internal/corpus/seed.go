@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	pprof "github.com/google/pprof/profile"
 )
@@ -20,19 +19,16 @@ type Seed struct {
 	Kind    string // "cpu", "heap", "goroutine", "mutex" or "block"
 	Body    []byte // pprof in gzip
 
-	// Profile is Body decoded by google/pprof. Shared: not to be changed.
+	// Profile is Body decoded by google/pprof.
 	Profile *pprof.Profile
 }
 
 //go:embed testdata/seeds
 var files embed.FS
 
-// Seeds returns what was recorded, ordered by program and kind.
-func Seeds() ([]Seed, error) { return seeds() }
-
-var seeds = sync.OnceValues(readSeeds)
-
-func readSeeds() ([]Seed, error) {
+// Seeds returns what was recorded, ordered by program and kind. It is read anew each time: kept, its half a
+// million objects would be looked at by every garbage collection of a benchmark.
+func Seeds() ([]Seed, error) {
 	const folder = "testdata/seeds"
 	entries, err := files.ReadDir(folder)
 	if err != nil {
