@@ -119,7 +119,7 @@ func parseFileName(name string) (*parcel, error) {
 	rest, free := strings.CutPrefix(rest, freePrefix)
 	count, rest, _ := strings.Cut(rest, "!")
 	profiles, err := strconv.Atoi(count)
-	if err != nil || tied == free || profiles < 1 || profiles > pprofblock.MaxProfiles {
+	if err != nil || strconv.Itoa(profiles) != count || tied == free || profiles < 1 || profiles > pprofblock.MaxProfiles {
 		return nil, fmt.Errorf("spooled file %.300q: %w", name, block.ErrCorrupt)
 	}
 	key, err := block.ParseL0Key(strings.ReplaceAll(rest, "!", "/"))
