@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -11,19 +12,28 @@ import (
 	"testing"
 )
 
-// debContent is what the Debian package puts onto a machine, in a folder. It is built once.
-var debContent = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "coldframe-package-")
+// released is a folder with what is released for this machine's architecture, built once as users' is.
+var released = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "coldframe-release-")
 	if err != nil {
 		return "", err
 	}
 	made = append(made, dir)
 	// What an outer make has set would hold here too.
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=") })
-	build := exec.Command("make", "--no-print-directory", "deb", "DIST="+dir)
+	build := exec.Command("make", "--no-print-directory", "release", "DIST="+dir, "PLATFORMS=linux-"+runtime.GOARCH, "LAMBDA_ARCHS="+runtime.GOARCH)
 	build.Dir, build.Env = root, env
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", &failure{err, out}
+	}
+	return dir, nil
+})
+
+// debContent is what the Debian package puts onto a machine, in a folder. It is taken apart once.
+var debContent = sync.OnceValues(func() (string, error) {
+	dir, err := released()
+	if err != nil {
+		return "", err
 	}
 	packages, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if err != nil || len(packages) != 1 {
@@ -55,16 +65,24 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-func packaged(t *testing.T) string {
+func needsRelease(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("builds the package")
+		t.Skip("builds what is released")
 	}
-	for _, needed := range []string{"make", "dpkg-deb"} {
+	for _, needed := range []string{"make", "zip", "dpkg-deb"} {
 		if _, err := exec.LookPath(needed); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatal(err)
+			}
 			t.Skip(err)
 		}
 	}
+}
+
+func packaged(t *testing.T) string {
+	t.Helper()
+	needsRelease(t)
 	content, err := debContent()
 	if err != nil {
 		t.Fatal(err)
