@@ -200,17 +200,12 @@ func (bs *binaries) begin(b *binaryFile, wait time.Duration) {
 
 // load opens the binary, reads what it is and makes its unwind table.
 func (bs *binaries) load(l *loading) {
-	r, size, c, err := bs.open(l.place, l.path)
+	f, c, err := bs.openBinary(l.place, l.path, l.b.id)
 	if err != nil {
 		l.err = err
 		return
 	}
 	defer c.Close()
-	f, err := symbols.NewBinary(r, size)
-	if err != nil {
-		l.err = fmt.Errorf("%s: %w: %w", l.path, err, errNoBinary)
-		return
-	}
 	l.contents = contents{buildID: f.BuildID, segments: f.Segments, isGo: f.IsGo(), python: f.Python(l.path)}
 	if bs.config.Unwind == UnwindAuto {
 		l.table, l.err = bs.makeTable(f)
@@ -323,6 +318,25 @@ func (bs *binaries) tables() (n int) {
 		}
 	}
 	return n
+}
+
+// openBinary opens the binary that a process has mapped. Where the process has gone, another file
+// may have its path: one whose build ID is not id is refused.
+func (bs *binaries) openBinary(at place, path, id string) (*symbols.Binary, io.Closer, error) {
+	r, size, c, err := bs.open(at, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := symbols.NewBinary(r, size)
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%s: %w: %w", path, err, errNoBinary)
+	case symbols.IsBuildID(id) && f.BuildID != id:
+		err = fmt.Errorf("%s of process %d has the build ID %s, not %s", path, at.pid, f.BuildID, id)
+	default:
+		return f, c, nil
+	}
+	return nil, nil, errors.Join(err, c.Close())
 }
 
 // open opens the file that a process has mapped: the very inode where that is allowed,

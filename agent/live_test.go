@@ -59,52 +59,6 @@ func TestOffCPU(t *testing.T) {
 	}
 }
 
-// The addresses of processes that live for milliseconds are found in their mappings, and
-// nothing is kept of them.
-func TestChurn(t *testing.T) {
-	machine.Sampled(t, bpf.Inspect().Refused)
-	source := testdata + "chain.c"
-	script := "while :; do gcc -O1 -c -o /dev/null " + source + "; ls / >/dev/null; perl -e 1; done"
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", script)
-	if err := cmd.Start(); err != nil {
-		t.Skip(err)
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}()
-	comms := []string{"cc1", "gcc", "as", "ls", "perl", "bash"}
-	m := begin(t, Config{Sampler: bpf.Config{Frequency: 199}})
-	m.until("samples of short-lived processes", func() bool { return m.countOf("process_cpu", comms...) >= 600 })
-	s := m.stop()
-	user := s.Samples - s.Kernels
-	unknown := 100 * float64(s.UnknownLeaf) / float64(user)
-	var leaves, named int
-	for _, comm := range comms {
-		for _, p := range m.of(t, "process_cpu", comm) {
-			for _, x := range p.Sample {
-				leaves++
-				if len(x.Location) > 0 && len(x.Location[0].Line) > 0 {
-					named++
-				}
-			}
-		}
-	}
-	t.Logf("%d samples, %.2f %% of user leaves in no mapping; of %d stacks %d leaves have names; %+v", s.Samples, unknown, leaves, named, s)
-	if unknown > 2 {
-		t.Errorf("%.1f %% of leaf addresses are in no mapping", unknown)
-	}
-	if leaves == 0 || named*100 < leaves*50 {
-		t.Errorf("%d of %d leaves have names", named, leaves)
-	}
-	if s.EventsLost != 0 || s.Kernel.RingFull != 0 {
-		t.Errorf("lost: %d events, %d samples", s.EventsLost, s.Kernel.RingFull)
-	}
-	if alive := len(listProcesses()); s.Processes > alive+50 {
-		t.Errorf("%d processes are kept where %d run", s.Processes, alive)
-	}
-}
-
 // Time is where the program spends it: heavy three times as much as light.
 func TestShares(t *testing.T) {
 	machine.Sampled(t, bpf.Inspect().Refused)
@@ -282,22 +236,19 @@ func TestFramePointersOnly(t *testing.T) {
 	path := compile(t, testdata+"chain.c", "cf_fp", "gcc", "-O1", "-fno-omit-frame-pointer", "-static")
 	cmd := start(t, path)
 	m := begin(t, Config{Unwind: UnwindFP, Sampler: bpf.Config{Frequency: 499}})
-	m.gather(200, cmd.Process.Pid)
+	g := m.gather(200, cmd.Process.Pid)[cmd.Process.Pid]
 	s := m.stop()
 	if s.TableRows != 0 || s.Kernel.TableSteps != 0 {
 		t.Errorf("unwind tables were used: %d rows, %d steps", s.TableRows, s.Kernel.TableSteps)
 	}
 	var good, total int64
-	for stack, n := range folded(m.of(t, "process_cpu", "cf_fp")) {
+	for stack, n := range folded(m.ofProcess(t, g)) {
 		total += n
 		if strings.Contains(stack, "f4;f3;f2;f1;main") {
 			good += n
 		}
 	}
-	t.Logf("%d of %d stacks are whole by frame pointers", good, total)
-	if total == 0 || good*100 < total*90 {
-		t.Errorf("%d of %d stacks are whole by frame pointers", good, total)
-	}
+	checkShare(t, "are whole by frame pointers", good, total)
 }
 
 // What relabelling does not keep is dropped by the kernel, and what it changes is changed.

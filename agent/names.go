@@ -93,6 +93,18 @@ func (n *namer) kernelFrames(addr uint64) []symbols.Frame {
 	return n.kernel.Resolve(addr)
 }
 
+// headers opens a binary of which positions were kept, because its processes had gone before it was
+// open.
+func (n *namer) headers(v fileView) fileView {
+	f, c, err := n.binaries.openBinary(v.place, v.path, v.binary.id)
+	if err != nil {
+		return v
+	}
+	defer c.Close()
+	v.opened, v.contents = true, contents{buildID: f.BuildID, segments: f.Segments}
+	return v
+}
+
 // learn asks a binary's file for all addresses that have no answer yet, and whether there
 // are frames at those of Go leaves.
 func (n *namer) learn(v fileView, addrs, leaves []uint64) *fileNames {
@@ -117,13 +129,12 @@ func (n *namer) learn(v fileView, addrs, leaves []uint64) *fileNames {
 	if len(missing) == 0 && len(doubtful) == 0 {
 		return f
 	}
-	r, size, c, err := n.binaries.open(v.place, v.path)
+	file, c, err := n.binaries.openBinary(v.place, v.path, v.binary.id)
 	if err != nil {
 		return f // the backend has the build ID
 	}
 	defer c.Close()
-	file, err := symbols.NewBinary(r, size)
-	if err != nil || v.buildID != "" && file.BuildID != v.buildID {
+	if v.buildID != "" && file.BuildID != v.buildID {
 		return f
 	}
 	frames := file.Resolve(missing, filepath.Dir(v.path), debugOpener(v.place.pid))

@@ -147,14 +147,16 @@ type resolution struct {
 func (w *writer) resolve(s sealed) resolution {
 	r := resolution{locs: make([]resolved, len(s.locs))}
 	byFile := map[*binaryFile][]uint64{}
+	w.openAll(s)
 	for i, l := range s.locs {
 		r.locs[i] = resolved{addr: l.addr, mapping: -1}
 		if l.src.kind != fromFile {
 			continue
 		}
 		v := s.files[l.src.file]
-		if addr, ok := v.address(l.addr); ok {
-			r.locs[i].addr = addr
+		addr, ok := v.address(l.addr)
+		r.locs[i].addr = addr
+		if ok {
 			byFile[v.binary] = append(byFile[v.binary], addr)
 		}
 	}
@@ -184,6 +186,19 @@ func (w *writer) resolve(s sealed) resolution {
 		}
 	}
 	return r
+}
+
+// openAll opens the files of which positions are to become addresses and that are not open yet.
+func (w *writer) openAll(s sealed) {
+	tried := map[*binaryFile]bool{}
+	for _, l := range s.locs {
+		b := l.src.file
+		if b == nil || l.addr&unresolved == 0 || s.files[b].opened || tried[b] {
+			continue
+		}
+		tried[b] = true
+		s.files[b] = w.namer.headers(s.files[b])
+	}
 }
 
 // leaves are the addresses of Go functions that may have no frame.
@@ -225,6 +240,10 @@ func (v fileView) mapping(addr uint64) pprofMapping {
 	m := pprofMapping{file: v.path, buildID: v.buildID}
 	if m.buildID == "" && symbols.IsBuildID(v.binary.id) {
 		m.buildID = v.binary.id
+	}
+	if !v.opened {
+		m.limit = unresolved // addresses are positions, as if the whole file were mapped at zero
+		return m
 	}
 	for _, s := range v.segments {
 		if addr >= s.Address && addr < s.Address+s.Size {
