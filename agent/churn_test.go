@@ -114,7 +114,7 @@ func readStripped(t *testing.T, path string) *stripped {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	s := &stripped{code: slices.DeleteFunc(f.Progs, func(p *elf.Prog) bool { return p.Type != elf.PT_LOAD || p.Flags&elf.PF_X == 0 })}
 	for _, read := range []func() ([]elf.Symbol, error){f.Symbols, f.DynamicSymbols} {
 		if found, err := read(); err == nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/coldframe/coldframe/profile"
 )
 
-// Threads that only wait account for all of their time, where they wait.
+// Threads that mostly wait account for all of their time: where they wait, and where they run.
 func TestOffCPU(t *testing.T) {
 	machine.Sampled(t, bpf.Inspect().Refused)
 	start(t, compile(t, testdata+"waits.c", "cf_waits", "gcc", "-O2", "-pthread"))
@@ -31,6 +31,11 @@ func TestOffCPU(t *testing.T) {
 	}
 	by := map[string]int64{}
 	var total int64
+	for _, p := range m.of(t, "process_cpu", "cf_waits") {
+		for _, x := range p.Sample {
+			total += x.Value[1]
+		}
+	}
 	for _, p := range m.of(t, "off_cpu", "cf_waits") {
 		for _, x := range p.Sample {
 			total += x.Value[1]

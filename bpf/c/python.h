@@ -43,8 +43,8 @@ struct {
 #define ENTRY_FLAG (1ULL << 63)
 #define OWNED_BY_C 3
 
-/* Finds the thread state whose ID, which is pthread_self(), is the thread pointer, and
-   leaves its topmost frame in s->frame; returns 1 when there is none. */
+/* Finds the state of the thread that runs, by its ID, which is pthread_self(), and leaves its
+   topmost frame in s->frame; returns 1 when there is none. */
 noinline int python_thread(u32 slot)
 {
 	struct walk_state *s = bpf_map_lookup_elem(&walks, &slot);
@@ -65,7 +65,7 @@ noinline int python_thread(u32 slot)
 		}
 		if (read_word(&id, thread + p->thread_id))
 			return 1;
-		if (id == s->thread_pointer) {
+		if (IS_THREAD(id, s->thread_pointer)) {
 			u64 frame;
 			if (read_word(&frame, thread + p->thread_frame))
 				return 1;
