@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -141,98 +140,6 @@ func TestStall(t *testing.T) {
 	if err := a.sampler.Close(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// The walk finds the stacks that perf finds by copying the stack and unwinding it with DWARF: what
-// is often seen by one is seen by the other.
-func TestAgreesWithPerf(t *testing.T) {
-	machine.Sampled(t, bpf.Inspect().Refused)
-	perf, err := exec.LookPath("perf")
-	if err != nil {
-		missing(t, err)
-	}
-	for name, c := range map[string]struct{ mode, flags string }{
-		"no frame pointers": {"0", "-fomit-frame-pointer"}, "frame pointers": {"0", "-fno-omit-frame-pointer"},
-		"callback": {"2", "-fomit-frame-pointer"}, "system call": {"1", "-fomit-frame-pointer"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cmd := start(t, compile(t, testdata+"chain.c", "cf_perf", "gcc", "-O2", c.flags), c.mode)
-			m := begin(t, Config{Sampler: bpf.Config{Frequency: 499}})
-			const enough = 150
-			theirs := perfStacks(t, perf, cmd.Process.Pid, enough)
-			g := m.gather(enough, cmd.Process.Pid)[cmd.Process.Pid]
-			m.stop()
-			ours := map[string]int64{}
-			for stack, n := range folded(m.ofProcess(t, g)) {
-				ours[own(strings.Split(stack, ";"))] += n
-			}
-			seenByBoth(t, "ours", ours, "perf's", theirs)
-			seenByBoth(t, "perf's", theirs, "ours", ours)
-		})
-	}
-}
-
-// perfStacks are the stacks that perf sees of a process, at least so many of them.
-func perfStacks(t *testing.T, perf string, pid, enough int) map[string]int64 {
-	t.Helper()
-	data := filepath.Join(t.TempDir(), "perf.data")
-	stacks := map[string]int64{}
-	for n, end := 0, time.Now().Add(patience); n < enough; {
-		if time.Now().After(end) {
-			t.Fatalf("perf has taken %d samples in %s, want %d", n, patience, enough)
-		}
-		record := exec.CommandContext(t.Context(), perf, "record", "-q", "-e", "cpu-clock", "-F", "499", "--call-graph", "dwarf", "-p", strconv.Itoa(pid), "-o", data, "--", "sleep", "1")
-		if b, err := record.CombinedOutput(); err != nil {
-			t.Fatalf("perf record: %v\n%s", err, b)
-		}
-		out, err := exec.CommandContext(t.Context(), perf, "script", "--no-inline", "-i", data, "-F", "comm,ip,sym,dso").Output()
-		if err != nil {
-			t.Fatalf("perf script: %v", err)
-		}
-		for text := range strings.SplitSeq(string(out), "\n\n") {
-			var names []string
-			for line := range strings.Lines(text) {
-				if f := strings.Fields(line); len(f) == 3 && !strings.HasPrefix(f[2], "([kernel") {
-					names = append(names, f[1])
-				}
-			}
-			if len(names) > 0 {
-				stacks[own(names)]++
-				n++
-			}
-		}
-	}
-	return stacks
-}
-
-// seenByBoth wants each stack that makes a tenth of some to be among the others. The chance that 150
-// samples miss such a one is one in seven million.
-func seenByBoth(t *testing.T, whose string, some map[string]int64, whoseElse string, others map[string]int64) {
-	t.Helper()
-	var total, known int64
-	for _, n := range some {
-		total += n
-	}
-	for stack, n := range some {
-		if others[stack] > 0 {
-			known += n
-		} else if n*10 >= total {
-			t.Errorf("%d of %d times %s and never %s: %s", n, total, whose, whoseElse, stack)
-		}
-	}
-	t.Logf("%d of %d samples, %s, have a stack that is %s, too", known, total, whose, whoseElse)
-}
-
-// own keeps the names of the program's functions and the places of all others, for which
-// libc and its debug file have different names.
-func own(names []string) string {
-	kept := slices.Clone(names)
-	for i, n := range kept {
-		if !slices.Contains([]string{"leaf_spin", "f1", "f2", "f3", "f4", "f5", "compare", "main", "_start"}, n) {
-			kept[i] = "."
-		}
-	}
-	return strings.Join(kept, ";")
 }
 
 // FP alone misses no whole stack where frame pointers are.
