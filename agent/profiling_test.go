@@ -84,7 +84,9 @@ func (p *profiling) settled(pid int) bool {
 			}
 		}
 		for _, m := range maps {
-			if strings.HasPrefix(m.path, "/") && !slices.ContainsFunc(known.mappings, func(k mapping) bool { return k.start == m.start && k.end == m.end }) {
+			// Nobody tells of what was cut off a mapping: on arm64 the loader does so to every library.
+			holds := func(k mapping) bool { return k.start == m.start && k.offset == m.offset && k.end >= m.end }
+			if strings.HasPrefix(m.path, "/") && !slices.ContainsFunc(known.mappings, holds) {
 				return
 			}
 		}
