@@ -101,6 +101,10 @@ test-bpf: need-go test-tools ## sample this machine with eBPF, for some minutes:
 	COLDFRAME_TEST_BPF=1 go test -count=1 -timeout 20m -run '^TestAgent' ./cmd/coldframe
 	cd bpf/ehframe/oracle && go test -count=1 -timeout 20m ./...
 
+.PHONY: test-arm64
+test-arm64: need-go ## sample an emulated arm64 machine, for half an hour: needs Debian with qemu-system-arm, cpio and zstd
+	internal/machine/arm64.sh
+
 .PHONY: bench-agent
 bench-agent: need-go ## measure what the agent costs, beside perf, for four minutes: needs root and perf; on a quiet machine
 	COLDFRAME_TEST_BPF=1 COLDFRAME_BENCH_AGENT=1 go test -count=1 -timeout 20m -v -run '^TestCost$$' ./agent
