@@ -25,6 +25,10 @@ const MaxFilters = 64
 type Filter struct {
 	Frames bool // a frame filter; else it is one of stacks
 	Where  []Condition
+
+	// Path, instead of conditions, keeps the stacks that begin with these frames, callers first, by
+	// their names as a [Tree] of functions shows them. Unlike texts of conditions they are compared exactly.
+	Path []string
 }
 
 // Condition is about one frame: a function, one that was inlined, or an address
@@ -87,6 +91,9 @@ const conditionSeparator = " && "
 
 // String writes the filter as ParseFilter reads it.
 func (f Filter) String() string {
+	if len(f.Path) > 0 {
+		return writePath(f.Path)
+	}
 	words := make([]string, len(f.Where))
 	for i, c := range f.Where {
 		words[i] = c.String()
@@ -97,9 +104,14 @@ func (f Filter) String() string {
 // ParseFilter reads "FIELD OP VALUE" without the spaces, or several such joined by " && ":
 // "function*=malloc && binary!=libc.so.6". FIELD is function, system, binary, file, address
 // or line; OP is = (equals), *= (contains), ^= (starts with), or one of these after a !.
-// Addresses may be hexadecimal, with 0x.
+// Addresses may be hexadecimal, with 0x. "path=main.main;main.serve" is a filter with a Path; a semicolon in a
+// name is written with a backslash before it.
 func ParseFilter(text string, frames bool) (Filter, error) {
 	f := Filter{Frames: frames}
+	if path, ok := strings.CutPrefix(text, pathWord); ok {
+		f.Path = parsePath(path)
+		return f, f.validate()
+	}
 	for word := range strings.SplitSeq(text, conditionSeparator) {
 		c, err := parseCondition(word)
 		if err != nil {
@@ -150,6 +162,9 @@ func indexOf(words []string, word string) int {
 func (c Condition) isNumber() bool { return c.Field == Address || c.Field == LineNumber }
 
 func (f Filter) validate() error {
+	if len(f.Path) > 0 {
+		return f.validatePath()
+	}
 	if len(f.Where) == 0 {
 		return fmt.Errorf("a filter without conditions: %w", profile.ErrInvalid)
 	}
@@ -345,6 +360,7 @@ func (s *sieve) passing(stacks *arrowblock.Stacks) []bool {
 	known := make([]bool, s.sym.Len())
 	pass := make([]bool, stacks.Len())
 	var path []filterBits // by depth
+	begun := begun{paths: pathsOf(s.stacks)}
 	for i, depth := range stacks.Depth {
 		var bits filterBits
 		if depth > 0 {
@@ -355,7 +371,7 @@ func (s *sieve) passing(stacks *arrowblock.Stacks) []bool {
 			bits = path[depth-1].and(ofFrame[id])
 		}
 		path = append(path[:depth], bits)
-		pass[i] = bits.found&needed == needed && bits.violated == 0
+		pass[i] = begun.enter(s.sym, int(depth), stacks.Frame[i]) && bits.found&needed == needed && bits.violated == 0
 	}
 	return pass
 }

@@ -41,6 +41,8 @@ func TestParseFilter(t *testing.T) {
 		"line=twelve":      "want a number",
 		"line*=12":         "= and != only",
 		"function=a &&  b": "FIELD=VALUE",
+		"path=":            "want names of functions",
+		"path=a;;b":        "want names of functions",
 	} {
 		_, err := ParseFilter(text, false)
 		if hint == "" {
@@ -55,9 +57,26 @@ func TestParseFilter(t *testing.T) {
 	}
 }
 
+func TestParsePath(t *testing.T) {
+	for text, want := range map[string][]string{
+		"path=main.main":            {"main.main"},
+		"path=main.main;main.serve": {"main.main", "main.serve"},
+		`path=Lcom/foo\;;b\\`:       {"Lcom/foo;", `b\`},
+		"path=a && b":               {"a && b"},
+	} {
+		f, err := ParseFilter(text, false)
+		if err != nil || !reflect.DeepEqual(f, Filter{Path: want}) || f.String() != text {
+			t.Errorf("%q: %q, written as %q, and %v, want %q", text, f.Path, f, err, want)
+		}
+	}
+	if _, err := ParseFilter("path=a", true); !errors.Is(err, profile.ErrInvalid) {
+		t.Errorf("a path as a filter of frames: %v", err)
+	}
+}
+
 // FuzzParseFilter: what is read is written so that it reads the same.
 func FuzzParseFilter(f *testing.F) {
-	for _, seed := range []string{"function*=malloc && binary!=libc.so.6", "address=0x1f", "line!=3", "file^=/a && ", "=", "!*="} {
+	for _, seed := range []string{"function*=malloc && binary!=libc.so.6", "address=0x1f", "line!=3", "file^=/a && ", "=", "!*=", `path=a;Lb\;;c\\`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

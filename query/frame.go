@@ -156,14 +156,21 @@ func (t *frameTable) idOf(f *Frame) (id frameID) {
 	return id
 }
 
+// unknown stands for what a place does not tell.
+const unknown = "[unknown]"
+
+// address is what a place without a function is called.
+func (f *Frame) address() string {
+	return fmt.Sprintf("%s+0x%x", cmp.Or(f.Binary(), unknown), f.Address)
+}
+
 // nameOf is what people read. A place without a function has no Name yet.
 func (t *frameTable) nameOf(f *Frame) string {
-	const unknown = "[unknown]"
 	switch {
 	case t.key&FrameByFunction != 0 && f.Name != "":
 		return f.Name
 	case t.key&(FrameByFunction|FrameByAddress) != 0:
-		return fmt.Sprintf("%s+0x%x", cmp.Or(f.Binary(), unknown), f.Address)
+		return f.address()
 	case t.key&FrameByLine != 0:
 		if f.File == "" {
 			return unknown

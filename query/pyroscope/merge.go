@@ -78,6 +78,14 @@ func callSite(s *typesv1.StackTraceSelector) []string {
 	return names
 }
 
+// atSite keeps the stacks that begin with a call site.
+func atSite(s *typesv1.StackTraceSelector) []query.Filter {
+	if site := callSite(s); len(site) > 0 {
+		return []query.Filter{{Path: site}}
+	}
+	return nil
+}
+
 // below is the part of a tree that a call site selects: the nodes on its path and all
 // below its last one.
 func below(t *query.Tree, site []string) *query.Tree {
@@ -173,11 +181,9 @@ func (a *API) compared(ctx context.Context, left, right *querierv1.SelectMergeSt
 	for i, m := range []*querierv1.SelectMergeStacktracesRequest{left, right} {
 		name := []string{"left", "right"}[i]
 		err := offered(m.GetFormat(), m.GetProfileIdSelector())
-		if err == nil && len(callSite(m.GetStackTraceSelector())) > 0 {
-			err = serve.Field("stack_trace_selector", fmt.Errorf("comparisons have none: %w", profile.ErrInvalid))
-		}
 		if err == nil {
 			sides[i], err = a.request(ctx, m.GetProfileTypeID(), m.GetLabelSelector(), m.GetStart(), m.GetEnd())
+			sides[i].Filters = atSite(m.GetStackTraceSelector())
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)

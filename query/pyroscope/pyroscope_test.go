@@ -292,6 +292,12 @@ func TestDiff(t *testing.T) {
 			t.Errorf("side %d: %v, want %v", side, got, want)
 		}
 	}
+	site := &typesv1.StackTraceSelector{CallSite: []*typesv1.Location{{Name: "main.main"}, {Name: "main.serve"}}}
+	left.StackTraceSelector, right.StackTraceSelector = site, site
+	g = must[querierv1.DiffRequest, querierv1.DiffResponse](t, h, "Diff", &querierv1.DiffRequest{Left: left, Right: right}).GetFlamegraph()
+	if at := "main.main;main.serve"; g.GetLeftTicks() != a[at] || g.GetRightTicks() != b[at] {
+		t.Errorf("at a call site ticks are %d and %d, want %d and %d", g.GetLeftTicks(), g.GetRightTicks(), a[at], b[at])
+	}
 }
 
 func TestSelectSeries(t *testing.T) {
@@ -326,6 +332,21 @@ func TestSelectSeries(t *testing.T) {
 	}
 	if levels := ask(heap, 60, false, 0); levels[0].GetPoints()[0].GetValue() != 14<<20 {
 		t.Errorf("heap: %v", levels)
+	}
+	for name, site := range map[string][]string{"main.main;main.serve": {"main.main", "main.serve"}, "main.serve": {"main.serve"}, "main.main;0x1234": {"main.main", "libc.so.6+0x1234"}} {
+		req := &querierv1.SelectSeriesRequest{ProfileTypeID: cpu, LabelSelector: "{}", Start: h.Start.UnixMilli(), End: h.End.UnixMilli() - 1, Step: 3600, StackTraceSelector: &typesv1.StackTraceSelector{}}
+		for _, function := range site {
+			req.StackTraceSelector.CallSite = append(req.StackTraceSelector.CallSite, &typesv1.Location{Name: function})
+		}
+		got := 0.0
+		for _, s := range must[querierv1.SelectSeriesRequest, querierv1.SelectSeriesResponse](t, h, "SelectSeries", req).GetSeries() {
+			for _, p := range s.GetPoints() {
+				got += p.GetValue()
+			}
+		}
+		if _, total := apitest.Paths(h.CPU, "cpu"); got != float64(total[name]) || got == 0 && len(site) > 1 {
+			t.Errorf("at %s: %g, want %d", name, got, total[name])
+		}
 	}
 	if average := ask(heap, 60, true, 0); math.Abs(average[0].GetPoints()[0].GetValue()-4.5*(1<<20)) > 1 {
 		t.Errorf("heap on average: %v", average)

@@ -19,8 +19,8 @@ import (
 // selectSeries gives totals over time. Of levels, as memory in use, a step's sum is that
 // of the latest profile of each series, for the same bytes are in all of them.
 func (a *API) selectSeries(ctx context.Context, m *querierv1.SelectSeriesRequest) (*querierv1.SelectSeriesResponse, error) {
-	if s := m.GetStackTraceSelector(); s.GetGoPgo() != nil || len(s.GetCallSite()) > 0 {
-		return nil, serve.Field("stack_trace_selector", fmt.Errorf("series have none: %w", profile.ErrInvalid))
+	if m.GetStackTraceSelector().GetGoPgo() != nil {
+		return nil, serve.Field("stack_trace_selector", fmt.Errorf("go_pgo is for profiles: %w", profile.ErrInvalid))
 	}
 	step, err := stepOf(m.GetStep())
 	if err != nil {
@@ -30,6 +30,7 @@ func (a *API) selectSeries(ctx context.Context, m *querierv1.SelectSeriesRequest
 	if err != nil {
 		return nil, err
 	}
+	req.Filters = atSite(m.GetStackTraceSelector())
 	average := m.GetAggregation() == typesv1.TimeSeriesAggregationType_TIME_SERIES_AGGREGATION_TYPE_AVERAGE
 	list, err := a.steps(ctx, query.SeriesRequest{Request: req, Step: step, By: m.GetGroupBy()}, average)
 	if err != nil {
