@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,9 +99,24 @@ func (p *process) addCluster(c *clusterFlags, cfg *query.Config) (admit func(*qu
 
 // serveMembers tells who shares queries with this process.
 func (p *process) serveMembers(members func() []cluster.Member) {
-	p.server.Handle("GET /api/v1/cluster", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		serve.WriteJSON(w, http.StatusOK, map[string]any{"members": members()})
-	}))
+	p.server.Handle("GET /api/v1/cluster", listMembers(members))
+}
+
+// listMembers tells everybody the members' names, and where they are those who may see the process itself:
+// tokens are of a tenant, and no tenant has a need to know the network.
+func listMembers(members func() []cluster.Member) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all := slices.Clone(members())
+		if serve.AccessOf(r.Context()).Allow(serve.Operate) != nil {
+			for i := range all {
+				all[i].Address, all[i].URL = "", ""
+				if all[i].Refused != "" { // it may tell the address that is wrong
+					all[i].Refused = "the log says why"
+				}
+			}
+		}
+		serve.WriteJSON(w, http.StatusOK, map[string]any{"members": all})
+	})
 }
 
 func observeCluster(reg *prometheus.Registry, log *slog.Logger) cluster.Observer {

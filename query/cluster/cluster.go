@@ -83,7 +83,7 @@ type Observer struct {
 type Member struct {
 	Name    string `json:"name"`
 	Address string `json:"address,omitempty"` // of gossip; a process alone has none
-	URL     string `json:"url"`
+	URL     string `json:"url,omitempty"`
 	Zone    string `json:"zone,omitempty"`
 	Weight  int    `json:"weight"`
 	Version int    `json:"version"`

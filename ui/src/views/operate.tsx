@@ -45,7 +45,7 @@ interface Agent {
 
 interface Member {
   name: string;
-  url: string;
+  url?: string;
   zone?: string;
   version: number | string;
   self?: boolean;
