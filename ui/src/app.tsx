@@ -1,7 +1,8 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { opening } from './api/ahead';
+import { Link } from './parts/link';
 import { MenuButton } from './parts/menu';
-import { go, link, prefer, preferred, useURL } from './state/url';
+import { go, prefer, preferred, useURL } from './state/url';
 import { isRelative } from './state/time';
 import { Compare } from './views/compare';
 import { Explore } from './views/explore';
@@ -59,20 +60,20 @@ export function App() {
   return (
     <>
       <header>
-        <a class="brand" href={location.pathname} onClick={(e) => visit(e, Object.fromEntries(Object.keys(state).map((k) => [k, undefined])))}>
+        <Link class="brand" to={Object.fromEntries(Object.keys(state).map((k) => [k, undefined]))}>
           <svg viewBox="0 0 16 12" width="18" height="14" aria-hidden="true">
             <path class="e1" d="M0 0h16v3H0z" />
             <path class="e2" d="M0 4.5h10v3H0z" />
             <path class="e3" d="M0 9h5v3H0z" />
           </svg>
           coldframe
-        </a>
+        </Link>
         <h1 class="unseen">coldframe: {VIEWS.find(([v]) => v === view)?.[1] ?? 'Explore'}</h1>
         <nav aria-label="Views">
           {VIEWS.map(([v, name]) => (
-            <a key={v} href={link(viewPatch(state, v))} aria-current={view === v ? 'page' : undefined} onClick={(e) => visit(e, viewPatch(state, v))}>
+            <Link key={v} to={viewPatch(state, v)} current={view === v}>
               {name}
-            </a>
+            </Link>
           ))}
         </nav>
         <span class="header-end">
@@ -104,13 +105,6 @@ export function App() {
 function viewPatch(state: Readonly<Record<string, string>>, view: string): Record<string, string | undefined> {
   const gone = Object.fromEntries(Object.keys(state).filter((k) => !SHARED.includes(k)).map((k) => [k, undefined]));
   return { ...gone, view: view === 'explore' ? undefined : view };
-}
-
-/** Follows a link within the page; other buttons and keys are the browser's own. */
-function visit(e: MouseEvent, patch: Record<string, string | undefined>) {
-  if (e.button || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey) return;
-  e.preventDefault();
-  go(patch);
 }
 
 function useMedia(query: string): boolean {

@@ -3,10 +3,11 @@ import * as api from '../api/client';
 import type { SeriesList } from '../api/answers';
 import { plural, share, value } from '../format';
 import { lineColor } from '../parts/chart';
+import { Link } from '../parts/link';
 import { Empty, Price, Result } from '../parts/result';
 import { parse, withMatcher } from '../selector/grammar';
 import { useAnswer } from '../state/answer';
-import { go, link } from '../state/url';
+import { go } from '../state/url';
 import { QueryBar, useSuggest, useTypes } from './explore';
 import { keyOf, rangeOf, selectionOf, type Page } from './page';
 import { isLevel, shortType, unitOf } from './types';
@@ -77,11 +78,6 @@ function Shares({ page, list, label, unit, level }: SharesProps) {
   const query = page.state.query ?? '';
   const explore = (v: string) => ({ view: undefined, label: undefined, query: withMatcher(query, label, v) });
   const compare = (v: string) => ({ view: 'compare', label: undefined, query: withMatcher(query, label, v), bquery: withMatcher(query, label, v, '!='), bfrom: page.state.from ?? 'now-1h', bto: page.state.to ?? 'now' });
-  const follow = (patch: Record<string, string | undefined>) => (e: MouseEvent) => {
-    if (e.ctrlKey || e.metaKey || e.shiftKey) return;
-    e.preventDefault();
-    go(patch);
-  };
   const known = !parse(query).mistake;
   return (
     <div class="scroll" role="region" aria-label="Shares" tabIndex={0}>
@@ -100,7 +96,7 @@ function Shares({ page, list, label, unit, level }: SharesProps) {
           {rows.slice(0, 500).map((r, k) => (
             <tr key={r.value}>
               <td class="code">
-                {known ? <a href={link(explore(r.value))} onClick={follow(explore(r.value))}>{r.value || '(none)'}</a> : r.value || '(none)'}
+                {known ? <Link to={explore(r.value)}>{r.value || '(none)'}</Link> : r.value || '(none)'}
               </td>
               <td class="number">{value(r.total, unit)}</td>
               <td class="share">
@@ -111,9 +107,9 @@ function Shares({ page, list, label, unit, level }: SharesProps) {
                 <Spark points={r.points} from={Date.parse(list.from)} to={Date.parse(list.to)} color={lineColor(k % 12, page.dark)} />
               </td>
               <td class="number">
-                <a href={link(compare(r.value))} onClick={follow(compare(r.value))} title={`Compare ${r.value} with all the others`}>
+                <Link to={compare(r.value)} title={`Compare ${r.value} with all the others`}>
                   against the rest
-                </a>
+                </Link>
               </td>
             </tr>
           ))}
