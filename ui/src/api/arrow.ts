@@ -28,8 +28,8 @@ export function treeOf(bytes: Uint8Array): FlamegraphHead & { tree: Tree } {
   const compared = table.getChild('base_total') != null;
   const columns = {
     frames: framesOf(frame.dictionary.data[0]!),
-    depth: Int32Array.from(column('depth').values as ArrayLike<number>),
-    frame: Int32Array.from(frame.values as ArrayLike<number>),
+    depth: new Int32Array(column('depth').values as ArrayLike<number>),
+    frame: new Int32Array(frame.values as ArrayLike<number>),
     self: numbers(column('self')),
     total: numbers(column('total')),
     base: compared ? { self: numbers(column('base_self')), total: numbers(column('base_total')) } : null,
