@@ -55,11 +55,15 @@ func TestAccessible(t *testing.T) {
 	b.size(1280, 860)
 	b.visit("")
 	b.graph()
-	for _, title := range []string{"Range of time", "Share and download", "Add a filter", "Keys"} {
-		b.button(title)
-		b.until(`document.querySelector('.popup:not([hidden]):not([role=listbox]), dialog[open]')`)
-		check(title)
-		b.shot("open-" + title)
-		b.do("close", cdp.Evaluate[none](`{document.querySelector('dialog').close(); document.body.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true}))}`))
+	for _, theme := range []string{"light", "dark"} {
+		b.scheme(theme)
+		for _, title := range []string{"Range of time", "Share and download", "Add a filter", "Keys"} {
+			b.button(title)
+			b.until(`document.querySelector('.popup:not([hidden]):not([role=listbox]), dialog[open]')`)
+			check(title + ", " + theme)
+			b.shot("open-" + title + "-" + theme)
+			b.do("close", cdp.Evaluate[none](`{document.querySelector('dialog').close(); document.body.dispatchEvent(new PointerEvent('pointerdown', {bubbles: true}))}`))
+			b.until(`!document.querySelector('.popup:not([hidden]):not([role=listbox]), dialog[open]')`)
+		}
 	}
 }

@@ -265,7 +265,13 @@ func (b *tab) until(condition string) {
 // yet, is not true yet.
 func (b *tab) within(patience time.Duration, condition string) {
 	b.t.Helper()
-	if _, err := cdp.Run(b.ctx, cdp.Poll[bool]("(() => { try { return !!("+condition+") } catch { return false } })()", cdp.WithPollingTimeout(patience))); err != nil {
+	poll := cdp.Poll[bool]("(() => { try { return !!("+condition+") } catch { return false } })()", cdp.WithPollingTimeout(patience))
+	_, err := cdp.Run(b.ctx, poll)
+	for deadline := time.Now().Add(patience); err != nil && strings.Contains(err.Error(), "context") && time.Now().Before(deadline) && b.ctx.Err() == nil; {
+		time.Sleep(50 * time.Millisecond) // the page that was asked is gone; another takes its place
+		_, err = cdp.Run(b.ctx, poll)
+	}
+	if err != nil {
 		b.t.Fatalf("never true: %s: %v\nat %s\npage says: %.200s", condition, err, value[string](b, "location.href"), value[string](b, "document.body.innerText"))
 	}
 }
