@@ -202,13 +202,15 @@ func (l *WordList) WriteJSON(w io.Writer) error {
 	}
 	if l.Label == "" {
 		return json.NewEncoder(w).Encode(struct {
-			Names []string `json:"names"`
-			Stats Stats    `json:"stats"`
-		}{words, l.Stats})
+			Names     []string `json:"names"`
+			OfSamples []string `json:"of_samples,omitempty"`
+			Stats     Stats    `json:"stats"`
+		}{words, l.OfSamples, l.Stats})
 	}
 	return json.NewEncoder(w).Encode(struct {
-		Name   string   `json:"name"`
-		Values []string `json:"values"`
-		Stats  Stats    `json:"stats"`
-	}{l.Label, words, l.Stats})
+		Name      string   `json:"name"`
+		Values    []string `json:"values"`
+		OfSamples []string `json:"of_samples,omitempty"`
+		Stats     Stats    `json:"stats"`
+	}{l.Label, words, l.OfSamples, l.Stats})
 }

@@ -20,7 +20,9 @@ type TypeList struct {
 type WordList struct {
 	Label string   // whose values Words are; "" when they are names
 	Words []string // sorted
-	Stats Stats
+	// OfSamples are those of Words that samples have; some of them series may have too.
+	OfSamples []string
+	Stats     Stats
 }
 
 // Types lists the types of the selected profiles. Like the lists of labels it reads
@@ -36,24 +38,49 @@ func (q *Querier) Types(ctx context.Context, req Request) (*TypeList, error) {
 	return &TypeList{slices.SortedFunc(maps.Keys(found), profile.Type.Compare), stats}, err
 }
 
-// LabelNames lists the names of the selected profiles' labels.
+// LabelNames lists the names of the selected profiles' labels, and names that samples of the
+// newest blocks have.
 func (q *Querier) LabelNames(ctx context.Context, req Request) (*WordList, error) {
-	found, stats, err := gather(ctx, q, "labels", req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+	return q.words(ctx, "labels", req, "", func(ls profile.Labels, add func(string)) {
 		for _, l := range ls {
 			add(l.Name)
 		}
 	})
-	return &WordList{Words: slices.Sorted(maps.Keys(found)), Stats: stats}, err
 }
 
-// LabelValues lists the values that a label has among the selected profiles.
+// LabelValues lists the values that a label has among the selected profiles, and those that it has among
+// samples of the newest blocks where no series has it.
 func (q *Querier) LabelValues(ctx context.Context, req Request, name string) (*WordList, error) {
-	found, stats, err := gather(ctx, q, "label values", req, func(ls profile.Labels, _ []profile.Type, add func(string)) {
+	return q.words(ctx, "label values", req, name, func(ls profile.Labels, add func(string)) {
 		if v := ls.Get(name); v != "" {
 			add(v)
 		}
 	})
-	return &WordList{Label: name, Words: slices.Sorted(maps.Keys(found)), Stats: stats}, err
+}
+
+// words lists names, or the values of a label that is not "".
+func (q *Querier) words(ctx context.Context, what string, req Request, label string, visit func(ls profile.Labels, add func(string))) (*WordList, error) {
+	if err := noFilters(req.Filters); err != nil {
+		return &WordList{Label: label}, err
+	}
+	var mu sync.Mutex
+	var found, ofSamples map[string]bool
+	stats, err := q.answer(ctx, what, req, func(ctx context.Context, r *run) error {
+		found, ofSamples = map[string]bool{}, map[string]bool{}
+		parts, err := r.eachSeries(ctx, func(ls profile.Labels, _ []profile.Type) {
+			mu.Lock()
+			defer mu.Unlock()
+			visit(ls, func(word string) { found[word] = true })
+		})
+		if err == nil {
+			err = r.addSampleWords(ctx, parts, label, ofSamples)
+		}
+		return err
+	})
+	for word := range ofSamples {
+		found[word] = true
+	}
+	return &WordList{label, slices.Sorted(maps.Keys(found)), slices.Sorted(maps.Keys(ofSamples)), stats}, err
 }
 
 // LabelSetList is the label sets that there are.
@@ -116,19 +143,20 @@ func gather[T comparable](ctx context.Context, q *Querier, what string, req Requ
 	}
 	stats, err := q.answer(ctx, what, req, func(ctx context.Context, r *run) error {
 		found = map[T]bool{}
-		return r.eachSeries(ctx, locked)
+		_, err := r.eachSeries(ctx, locked)
+		return err
 	})
 	return found, stats, err
 }
 
 // eachSeries calls visit with the labels and types of what is selected, more than
-// once for what lies in several blocks.
-func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profile.Type)) error {
+// once for what lies in several blocks. It returns the Arrow blocks that it read.
+func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profile.Type)) ([]*part, error) {
 	p, err := r.plan(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = each(ctx, r.ledger, r.cfg.Concurrency, r.parts(p), (*part).name, func(ctx context.Context, p *part) error {
+	parts, err := each(ctx, r.ledger, r.cfg.Concurrency, r.parts(p), (*part).name, func(ctx context.Context, p *part) error {
 		if err := r.openBlock(ctx, p); err != nil {
 			return err
 		}
@@ -142,7 +170,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = r.eachL0(ctx, p.l0s, func(_ context.Context, _ string, rd *pprofblock.Reader) error {
 		for i := range rd.Manifest().Profiles {
@@ -152,7 +180,7 @@ func (r *run) eachSeries(ctx context.Context, visit func(profile.Labels, []profi
 		}
 		return nil
 	})
-	return err
+	return parts, err
 }
 
 // dropAbsent drops from a part's series those without a profile in the range.

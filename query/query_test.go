@@ -245,8 +245,14 @@ func checkLists(t *testing.T, h *house, what string, req Request, want reference
 		t.Errorf("%s: types %v and %v, want %v", what, typeList.Types, err, wantTypes)
 	}
 	nameList, err := h.q.LabelNames(t.Context(), req)
-	if wantNames := slices.Sorted(maps.Keys(names)); err != nil || !slices.Equal(nameList.Words, wantNames) {
-		t.Errorf("%s: label names %v and %v, want %v", what, nameList.Words, err, wantNames)
+	ofSeries := slices.DeleteFunc(slices.Clone(nameList.Words), func(name string) bool { return slices.Contains(nameList.OfSamples, name) })
+	if wantNames := slices.Sorted(maps.Keys(names)); err != nil || !slices.Equal(ofSeries, wantNames) {
+		t.Errorf("%s: label names %v, of samples %v, and %v, want %v of series", what, nameList.Words, nameList.OfSamples, err, wantNames)
+	}
+	for _, name := range nameList.OfSamples {
+		if name != "span" && name != "bytes" {
+			t.Errorf("%s: no sample has the label %s", what, name)
+		}
 	}
 	podList, err := h.q.LabelValues(t.Context(), req, "pod")
 	if wantPods := slices.Sorted(maps.Keys(pods)); err != nil || !slices.Equal(podList.Words, wantPods) {

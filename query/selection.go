@@ -56,7 +56,7 @@ func (r *run) selectProfiles(ctx context.Context) (*selection, error) {
 func (r *run) visibleTypes(ctx context.Context) (map[profile.Type]bool, error) {
 	var mu sync.Mutex
 	types := map[profile.Type]bool{}
-	err := r.base(Request{Range: r.req.Range}).eachSeries(ctx, func(_ profile.Labels, of []profile.Type) {
+	_, err := r.base(Request{Range: r.req.Range}).eachSeries(ctx, func(_ profile.Labels, of []profile.Type) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, t := range of {

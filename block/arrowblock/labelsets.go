@@ -89,3 +89,12 @@ func (b *Block) NumSampleLabels() int {
 	}
 	return s.rows
 }
+
+// SampleLabelsBytes is how many bytes the sets take in the block, compressed.
+func (b *Block) SampleLabelsBytes() int64 {
+	s, err := b.named(sampleLabelsName)
+	if err != nil {
+		return 0
+	}
+	return s.length
+}

@@ -108,6 +108,9 @@ func (a *API) labelNames(ctx context.Context, m *typesv1.LabelNamesRequest) (*ty
 			names[l.Name] = true
 		}
 	})
+	if err == nil {
+		err = a.ofSamples(ctx, m.GetMatchers(), m.GetStart(), m.GetEnd(), "", names)
+	}
 	if len(names) > 0 {
 		for name := range typeLabels {
 			names[name] = true
@@ -132,7 +135,48 @@ func (a *API) labelValues(ctx context.Context, m *typesv1.LabelValuesRequest) (*
 		}
 	})
 	delete(values, "")
+	if err == nil && of == nil && m.GetName() != serviceLabel {
+		err = a.ofSamples(ctx, m.GetMatchers(), m.GetStart(), m.GetEnd(), m.GetName(), values)
+	}
 	return &typesv1.LabelValuesResponse{Names: slices.Sorted(maps.Keys(values))}, err
+}
+
+// ofSamples adds the names of labels that samples have, or the values of one that is not "".
+func (a *API) ofSamples(ctx context.Context, matchers []string, start, end int64, label string, words map[string]bool) error {
+	tenant, err := query.TenantOf(ctx)
+	if err != nil {
+		return err
+	}
+	if len(matchers) == 0 {
+		matchers = []string{"{}"}
+	}
+	for _, text := range matchers {
+		sel, _, err := selectorOf(text)
+		if err != nil {
+			return err
+		}
+		err = list(start, end, func(r profile.TimeRange) error {
+			req := query.Request{Tenant: tenant, Selector: sel, Range: r}
+			var found *query.WordList
+			if label == "" {
+				found, err = a.q.LabelNames(ctx, req)
+			} else {
+				found, err = a.q.LabelValues(ctx, req, label)
+			}
+			if err != nil {
+				return err
+			}
+			query.Tell(ctx, found.Stats)
+			for _, word := range found.OfSamples {
+				words[word] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // series lists label sets, those of a type among them.
