@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -223,7 +224,49 @@ func (bs *binaries) makeTable(f *symbols.Binary) (bpf.TableID, error) {
 	if err != nil {
 		return 0, err
 	}
-	return bs.tabs.Add(table.Rows())
+	linkage, size := f.Linkage()
+	return bs.tabs.Add(withLinkage(table.Rows(), linkage, size))
+}
+
+// withLinkage adds rules for arm64's linkage table of size bytes at addr, whose entries touch neither
+// the stack nor the link register. The first, which calls the loader for all others, pushes a pair:
+// stp x16, x30, [sp, #-16]!
+func withLinkage(rows iter.Seq[ehframe.Row], addr, size uint64) iter.Seq[ehframe.Row] {
+	if size == 0 {
+		return rows
+	}
+	const instruction, first = 4, 32
+	end := addr + size
+	return func(yield func(ehframe.Row) bool) {
+		jump := ehframe.Row{CFA: ehframe.FromSP, RA: ehframe.RAInLR}
+		pushed := ehframe.Row{CFA: ehframe.FromSP, Offset: 16, RAOffset: -8}
+		linkage := []ehframe.Row{jump, pushed, jump, {}}
+		for i, at := range []uint64{0, instruction, first, size} {
+			linkage[i].PC = addr + min(at, size)
+		}
+		for r := range rows {
+			for len(linkage) > 0 && linkage[0].PC < r.PC {
+				if !yield(linkage[0]) {
+					return
+				}
+				linkage = linkage[1:]
+			}
+			if r.PC >= addr && r.PC < end {
+				continue
+			}
+			if r.PC == end {
+				linkage = nil // what follows says so itself
+			}
+			if !yield(r) {
+				return
+			}
+		}
+		for _, r := range linkage {
+			if !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // finish takes over what was read. inUse is asked only when the tables are full.

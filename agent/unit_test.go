@@ -17,6 +17,7 @@ import (
 
 	"github.com/coldframe/coldframe/agent/symbols"
 	"github.com/coldframe/coldframe/bpf"
+	"github.com/coldframe/coldframe/bpf/ehframe"
 	"github.com/coldframe/coldframe/profile"
 )
 
@@ -429,5 +430,27 @@ func TestDeparted(t *testing.T) {
 	d.forget(now.Add(time.Hour))
 	if len(d.byPID) != 0 || len(d.queue) != 0 {
 		t.Errorf("%v is kept for ever", d)
+	}
+}
+
+// The linkage table's rules stand between those of what lies around it, wherever it lies.
+func TestWithLinkage(t *testing.T) {
+	const addr, size = 0x1000, 64
+	jump := func(pc uint64) ehframe.Row { return ehframe.Row{PC: pc, CFA: ehframe.FromSP, RA: ehframe.RAInLR} }
+	pushed := ehframe.Row{PC: 0x1004, CFA: ehframe.FromSP, Offset: 16, RAOffset: -8}
+	before, after := ehframe.Row{PC: 0xf00, CFA: ehframe.FromFP}, ehframe.Row{PC: 0x2000, CFA: ehframe.FromFP}
+	next := ehframe.Row{PC: addr + size, CFA: ehframe.FromFP}
+	linkage := []ehframe.Row{jump(0x1000), pushed, jump(0x1020), {PC: addr + size}}
+	for name, c := range map[string]struct{ rows, want []ehframe.Row }{
+		"between":   {[]ehframe.Row{before, after}, slices.Concat([]ehframe.Row{before}, linkage, []ehframe.Row{after})},
+		"first":     {[]ehframe.Row{after}, slices.Concat(linkage, []ehframe.Row{after})},
+		"last":      {[]ehframe.Row{before}, slices.Concat([]ehframe.Row{before}, linkage)},
+		"alone":     {nil, linkage},
+		"adjacent":  {[]ehframe.Row{before, next}, slices.Concat([]ehframe.Row{before}, linkage[:3], []ehframe.Row{next})},
+		"described": {[]ehframe.Row{before, {PC: 0x1000}, {PC: 0x1010}, after}, slices.Concat([]ehframe.Row{before}, linkage, []ehframe.Row{after})},
+	} {
+		if got := slices.Collect(withLinkage(slices.Values(c.rows), addr, size)); !slices.Equal(got, c.want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
 	}
 }

@@ -131,6 +131,7 @@ const (
 	kernelRaRA_NEXT_TO_FP kernelRa = 16
 	kernelRaRA_IN_LR      kernelRa = 32
 	kernelRaRA_ALONE      kernelRa = 48
+	kernelRaRA_AT_BASE    kernelRa = 64
 )
 
 type kernelRecord struct {

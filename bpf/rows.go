@@ -109,7 +109,7 @@ func packCFA(r ehframe.Row) (kernelRow, bool) {
 	return kernelRow{}, false
 }
 
-// packRA fits the return address into what is left: the common case of amd64, and three of arm64.
+// packRA fits the return address into what is left: the common case of amd64, and four of arm64.
 func packRA(r ehframe.Row, k *kernelRow) (kernelRa, bool) {
 	switch {
 	case r.RA == ehframe.RAInLR:
@@ -118,6 +118,10 @@ func packRA(r ehframe.Row, k *kernelRow) (kernelRa, bool) {
 		return kernelRaRA_AT_CFA, true
 	case k.Fp < 0 && r.RAOffset == r.FPOffset+8:
 		return kernelRaRA_NEXT_TO_FP, true
+	case r.FP == ehframe.FPSaved && r.RAOffset == r.FPOffset+8 && (r.CFA == ehframe.FromSP || r.CFA == ehframe.FromFP) &&
+		r.FPOffset%8 == 0 && r.Offset+r.FPOffset >= 0 && r.Offset+r.FPOffset <= 8*math.MaxInt8:
+		k.Fp = int8((r.Offset + r.FPOffset) / 8)
+		return kernelRaRA_AT_BASE, true
 	case r.FP == ehframe.FPSame && r.RAOffset%8 == 0 && r.RAOffset < 0 && r.RAOffset >= 8*math.MinInt8:
 		k.Fp = int8(r.RAOffset / 8)
 		return kernelRaRA_ALONE, true

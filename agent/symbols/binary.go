@@ -67,6 +67,16 @@ func Bias(segments []Segment, start, offset uint64) (uint64, bool) {
 	return 0, false
 }
 
+// Linkage returns the address and the size of arm64's procedure linkage table, which .eh_frame does
+// not describe there; 0 where there is none.
+func (b *Binary) Linkage() (addr, size uint64) {
+	s := b.file.Section(".plt")
+	if b.Machine != elf.EM_AARCH64 || s == nil || s.Flags&elf.SHF_EXECINSTR == 0 {
+		return 0, 0
+	}
+	return s.Addr, s.Size
+}
+
 // maxUnwind bounds an unwind section; librustc's has 6 MiB.
 const maxUnwind = 64 << 20
 

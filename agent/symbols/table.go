@@ -148,6 +148,9 @@ func (q *query) ask(f *elf.File, kind elf.SectionType) {
 	}
 	var sizeless []symbol // hand-written assembly often says no size
 	t.each(func(s symbol) bool {
+		if s.rank == rankLabel && f.Machine == elf.EM_AARCH64 && t.nameBegins(s, "$") {
+			return true // $x and $d say where code and data begin
+		}
 		if s.size == 0 {
 			sizeless = append(sizeless, s)
 			return len(sizeless) < 1<<20

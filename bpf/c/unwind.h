@@ -220,6 +220,10 @@ static always_inline int return_address(struct walk_state *s, struct row *r, u64
 		if (read_word(ra, cfa + r->fp * 8))
 			return 1;
 		break;
+	case RA_AT_BASE:
+		if (read_word(ra, cfa + (r->fp - r->off) * 8 + 8))
+			return 1;
+		break;
 	default:
 		if (read_word(ra, cfa - 8))
 			return 1;
@@ -252,6 +256,13 @@ static always_inline int by_row(struct walk_state *s, struct row *r, u32 pc)
 	if (ra == 0)
 		return stop(s, STOP_ZERO);
 	s8 fp = r->fp;
+#if !defined(__TARGET_ARCH_x86)
+	if ((r->rule & 0xf0) == RA_AT_BASE) {
+		if (read_word(&s->fp, cfa + (fp - r->off) * 8))
+			return stop(s, STOP_FAULT);
+		fp = FP_SAME;
+	}
+#endif
 	if (fp < 0 && (r->rule & 0xf0) != RA_ALONE) {
 		if (read_word(&s->fp, cfa + fp * 8))
 			return stop(s, STOP_FAULT);

@@ -22,7 +22,7 @@ EOF
 if [ ! -e "$into/unpacked" ]; then
 	export APT_CONFIG=$into/apt.conf
 	apt-get update -q
-	apt-get install -y -q --download-only linux-image-arm64 bash busybox coreutils dash findutils g++ gcc grep libc-bin libc6-dev \
+	apt-get install -y -q --download-only linux-image-arm64 bash busybox coreutils dash findutils g++ gcc grep libc-bin libc6-dbg libc6-dev \
 		libpython3-stdlib mount nodejs perl-base procps python3-minimal sed util-linux
 	unset APT_CONFIG
 	for package in "$into"/apt/cache/archives/*.deb; do
