@@ -102,7 +102,7 @@ enum fp_rule {
 enum ra {         /* arm64; on amd64 the return address always lies at CFA - 8 */
 	RA_AT_CFA,
 	RA_NEXT_TO_FP = 0x10, /* at CFA + 8·fp + 8 */
-	RA_IN_LR = 0x20,      /* only the leaf may say so */
+	RA_IN_LR = 0x20,      /* only the leaf may say so, and what a signal interrupted */
 	RA_ALONE = 0x30,      /* at CFA + 8·fp; the frame pointer is the same */
 	RA_AT_BASE = 0x40,    /* frame pointer and return address at 8·fp from what the CFA is counted from: large frames */
 };

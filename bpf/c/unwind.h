@@ -210,7 +210,8 @@ static always_inline int return_address(struct walk_state *s, struct row *r, u64
 #else
 	switch (r->rule & 0xf0) {
 	case RA_IN_LR:
-		*ra = s->leaf ? s->lr : 0;
+		/* the first frame's register is the processor's, in a system call too */
+		*ra = s->leaf || s->head.user == 1 ? s->lr : 0;
 		break;
 	case RA_NEXT_TO_FP:
 		if (read_word(ra, cfa + r->fp * 8 + 8))
