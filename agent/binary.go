@@ -217,8 +217,16 @@ var errNoBinary = errors.New("not a binary")
 
 func (bs *binaries) makeTable(f *symbols.Binary) (bpf.TableID, error) {
 	section, addr, err := f.Unwind()
-	if err != nil || section == nil {
+	if err != nil {
 		return 0, err
+	}
+	if section == nil {
+		at := f.SignalReturn()
+		if at == 0 {
+			return 0, nil
+		}
+		// It returns to the first of two instructions, and is looked up by the byte before.
+		return bs.tabs.Add(slices.Values([]ehframe.Row{{PC: at - 4, CFA: ehframe.Signal}, {PC: at + 8}}))
 	}
 	table, err := ehframe.Parse(section, addr, f.Machine)
 	if err != nil {

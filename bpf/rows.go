@@ -52,9 +52,6 @@ func (p *packed) add(k kernelRow) {
 
 // packRow squeezes a rule into four bytes; what does not fit becomes unsupported.
 func packRow(r ehframe.Row) kernelRow {
-	if isSignalReturn(r) {
-		return kernelRow{Rule: uint8(kernelCfaCFA_SIGNAL)}
-	}
 	k, ok := packCFA(r)
 	if !ok {
 		return kernelRow{Rule: uint8(kernelCfaCFA_UNSUPPORTED)}
@@ -80,13 +77,6 @@ func packRow(r ehframe.Row) kernelRow {
 	}
 	k.Rule |= uint8(ra)
 	return k
-}
-
-// isSignalReturn knows the vdso's __kernel_rt_sigreturn of arm64, which is not marked as a signal
-// frame. Its rule finds the pair that the kernel pushes below the interrupted function's registers, and
-// so that function's caller. No function saves a pair above its frame.
-func isSignalReturn(r ehframe.Row) bool {
-	return r.CFA == ehframe.FromFP && r.Offset == 0 && r.FP == ehframe.FPSaved && r.FPOffset == 0 && r.RA == ehframe.RASaved && r.RAOffset == 8
 }
 
 // leafRegisters are those of CFA_REGISTER, in its order, by DWARF's numbers: rax, r9, r10, r11.

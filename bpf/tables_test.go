@@ -33,7 +33,6 @@ func TestPackRow(t *testing.T) {
 		"arm64 pair":          {ehframe.Row{CFA: ehframe.FromSP, Offset: 48, FP: ehframe.FPSaved, FPOffset: -48, RAOffset: -40}, kernelRow{Rule: 0x11, Off: 6, Fp: -6}},
 		"arm64 alone":         {ehframe.Row{CFA: ehframe.FromSP, Offset: 32, RAOffset: -32}, kernelRow{Rule: 0x31, Off: 4, Fp: -4}},
 		"arm64 large frame":   {ehframe.Row{CFA: ehframe.FromSP, Offset: 3216, FP: ehframe.FPSaved, FPOffset: -3200, RAOffset: -3192}, kernelRow{Rule: 0x41, Off: 402, Fp: 2}},
-		"arm64 signal":        {ehframe.Row{CFA: ehframe.FromFP, FP: ehframe.FPSaved, RAOffset: 8}, kernelRow{Rule: uint8(kernelCfaCFA_SIGNAL)}},
 		"elsewhere":           {ehframe.Row{CFA: ehframe.FromSP, Offset: 32, FP: ehframe.FPSaved, FPOffset: -32, RAOffset: -12}, unsupported},
 		"unsupported":         {ehframe.Row{CFA: ehframe.Unsupported}, unsupported},
 	} {

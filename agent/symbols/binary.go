@@ -77,6 +77,25 @@ func (b *Binary) Linkage() (addr, size uint64) {
 	return s.Addr, s.Size
 }
 
+// SignalReturn returns the address of the code that arm64's vdso has signal handlers return to, and 0
+// in all other files. The kernel gives that vdso no unwind tables.
+func (b *Binary) SignalReturn() (addr uint64) {
+	if b.Machine != elf.EM_AARCH64 {
+		return 0
+	}
+	t, err := openSymbols(b.file, elf.SHT_DYNSYM)
+	if err != nil {
+		return 0
+	}
+	t.each(func(s symbol) bool {
+		if s.rank == rankLabel && t.nameIs(s, "__kernel_rt_sigreturn") {
+			addr = s.value
+		}
+		return addr == 0
+	})
+	return addr
+}
+
 // maxUnwind bounds an unwind section; librustc's has 6 MiB.
 const maxUnwind = 64 << 20
 
