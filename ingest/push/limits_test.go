@@ -76,6 +76,25 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// What is older than the tenant's profiles are kept is refused by every protocol's own code.
+func TestTooOld(t *testing.T) {
+	s := serveOn(t, bucket.Mem(), push.Config{}, upload.Config{MaxAge: func(profile.Tenant) (time.Duration, error) { return 24 * time.Hour, nil }})
+	old, young := samplePprof(t, noon().Add(-48*time.Hour)), samplePprof(t, noon())
+	if status, answer, _ := s.post(t, "/api/v1/push?job=a", "", old); status != http.StatusBadRequest || !strings.Contains(answer, "retention of 24h") {
+		t.Errorf("HTTP: %d %s", status, answer)
+	}
+	raw := client[parcav1.WriteRawRequest, parcav1.WriteRawResponse](s, parcav1.ProfileStoreServiceWriteRawProcedure, connect.WithGRPC())
+	if _, err := raw.CallUnary(t.Context(), connect.NewRequest(writeRawRequest(old))); connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "retention of 24h") {
+		t.Errorf("gRPC: %v", err)
+	}
+	if _, err := raw.CallUnary(t.Context(), connect.NewRequest(writeRawRequest(young))); err != nil {
+		t.Errorf("what is young enough: %v", err)
+	}
+	if n := len(s.stored(t, "default")); n != 1 {
+		t.Errorf("%d profiles are stored, want 1", n)
+	}
+}
+
 // A new series over the limit is refused; the old ones go on.
 func TestSeriesLimit(t *testing.T) {
 	s := serveOn(t, bucket.Mem(), push.Config{Limits: func(profile.Tenant) push.Limits { return push.Limits{Series: 2} }}, upload.Config{})
@@ -87,6 +106,11 @@ func TestSeriesLimit(t *testing.T) {
 		if status, answer, _ := s.post(t, "/api/v1/push?pod="+c.pod, "", body); status != c.status {
 			t.Errorf("push %d, pod %s: %d %s, want %d", i, c.pod, status, answer, c.status)
 		}
+	}
+	_, err := client[parcav1.WriteRawRequest, parcav1.WriteRawResponse](s, parcav1.ProfileStoreServiceWriteRawProcedure, connect.WithGRPC()).
+		CallUnary(t.Context(), connect.NewRequest(writeRawRequest(body, "pod", "d")))
+	if connect.CodeOf(err) != connect.CodeResourceExhausted || !strings.Contains(err.Error(), "limit series") {
+		t.Errorf("gRPC: %v", err)
 	}
 }
 

@@ -238,6 +238,28 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// A target is asked through the proxy of its job, except where the job says not to.
+func TestProxy(t *testing.T) {
+	asked := make(chan string, 10)
+	proxy := program(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.URL.Host
+		fmt.Fprint(w, "x")
+	})
+	direct := program(t, func(w http.ResponseWriter, _ *http.Request) {
+		asked <- "direct"
+		fmt.Fprint(w, "x")
+	})
+	for config, want := range map[string]string{
+		fmt.Sprintf("proxy_url: http://%s, static_configs: [{targets: [%q]}]", proxy, "shop.invalid:6060"):         "shop.invalid:6060",
+		fmt.Sprintf("proxy_url: http://%s, no_proxy: 127.0.0.1, static_configs: [{targets: [%q]}]", proxy, direct): "direct",
+	} {
+		start(t, &counting{}, Settings{}, parse(t, "scrape_configs: [{job_name: j, scrape_interval: 1h, %s, %s}]", config, only))
+		if got := <-asked; got != want {
+			t.Errorf("%s: asked %s, want %s", config, got, want)
+		}
+	}
+}
+
 // A target behind TLS is scraped by its authority's certificate, and not without it.
 func TestTLS(t *testing.T) {
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "x") }))
