@@ -17,7 +17,7 @@ BUILD       := CGO_ENABLED=0 go build -trimpath -buildvcs=false
 RACE        := ./bucket ./upload ./catalog ./compactor ./query/... ./serve/... ./ingest/...
 FUZZTIME    ?= 60s
 FUZZ        ?= .
-FUZZCOUNT   ?= 3000
+FUZZCOUNT   ?= 2000
 BENCH       ?= .
 BENCHTIME   ?= 5x
 COUNT       ?= 1
@@ -145,7 +145,7 @@ fuzz: need-go ## run the fuzz targets below the folders FUZZ (default: all) for 
 # Without coverage's guidance, but with the test binaries that there are anyway: to compile all that bucket and discovery link
 # for the fuzzer takes many minutes. A count of runs, since the fuzzer may call the end of its time a failure.
 .PHONY: fuzz-short
-fuzz-short: need-go ## run every fuzz target below the folders FUZZ FUZZCOUNT times (default 3000) on changed seeds
+fuzz-short: need-go ## run every fuzz target below the folders FUZZ FUZZCOUNT times (default 2000) on changed seeds
 	@set -e; bin=$$(mktemp -d); trap 'rm -rf $$bin' EXIT; \
 	git ls-files -- $(patsubst %,'%/*_test.go',$(FUZZ)) | grep -v -e '^ui/' -e '^bpf/ehframe/oracle/' | xargs grep -o '^func Fuzz[A-Za-z0-9]*' | sort -u | \
 	while IFS=: read -r file target; do \
