@@ -280,45 +280,6 @@ func (b *Block) Sources(ctx context.Context) ([]Source, error) {
 	return sources, nil
 }
 
-// MayHaveFunction says whether a function of the name may occur in the service's stacks.
-// false is certain; true is wrong once in a hundred times.
-func (b *Block) MayHaveFunction(ctx context.Context, service int, name string) (bool, error) {
-	if service < 0 || service >= len(b.services) {
-		return false, fmt.Errorf("service %d of %d: %w", service, len(b.services), profile.ErrInvalid)
-	}
-	filters, err := b.readBlooms(ctx)
-	if err != nil {
-		return false, err
-	}
-	return b.mayHave(filters, service, name), nil
-}
-
-// readBlooms reads the filters of function names, one a chunk.
-func (b *Block) readBlooms(ctx context.Context) ([]bloom, error) {
-	s, err := b.table(ctx, bloomsName)
-	if err != nil {
-		return nil, err
-	}
-	var words []uint64
-	offsets, err := s.decodeList("functions")
-	if err := firstError(err, decodeInto(s, &words, "functions", "item")); err != nil {
-		return nil, err
-	}
-	if s.rows != len(b.chunks) {
-		return nil, s.corrupt("%d filters of %d chunks", s.rows, len(b.chunks))
-	}
-	filters := make([]bloom, s.rows)
-	for i := range filters {
-		filters[i] = words[offsets[i]:offsets[i+1]]
-	}
-	return filters, nil
-}
-
-func (b *Block) mayHave(filters []bloom, service int, name string) bool {
-	from, to := b.chunksOf(b.services[service].Nodes)
-	return slices.ContainsFunc(filters[from:to], func(f bloom) bool { return f.has(name) })
-}
-
 // chunksOf is the range of chunks that hold nodes of the span.
 func (b *Block) chunksOf(nodes Span) (from, to int) {
 	from = sort.Search(len(b.chunks), func(i int) bool {

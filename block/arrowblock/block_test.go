@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -515,34 +514,6 @@ func TestTotalsBySeries(t *testing.T) {
 			if got.Len() != want || len(got.FirstRow) != want+1 {
 				t.Fatalf("series [%d, %d): %d profiles, want %d", from, to, got.Len(), want)
 			}
-		}
-	}
-}
-
-// A function that is there is never denied.
-func TestMayHaveFunction(t *testing.T) {
-	inputs := randomInputs(t, 23, 20)
-	b, _ := finish(t, buildOf(t, inputs))
-	for n, s := range b.Services() {
-		for _, p := range profilesOf(inputs, func(in input) bool { return in.key.Labels.Service() == s.Name }) {
-			for _, sample := range p.Compact().Sample {
-				for _, l := range sample.Location {
-					for _, line := range l.Line {
-						if has, err := b.MayHaveFunction(t.Context(), n, line.Function.Name); err != nil || !has {
-							t.Fatalf("%s of %s: %v, %v", line.Function.Name, s.Name, has, err)
-						}
-					}
-				}
-			}
-		}
-		wrong := 0
-		for i := range 1000 {
-			if has, _ := b.MayHaveFunction(t.Context(), n, fmt.Sprint("nowhere", i)); has {
-				wrong++
-			}
-		}
-		if wrong > 50 {
-			t.Errorf("%d of 1000 functions that do not exist may be in %s", wrong, s.Name)
 		}
 	}
 }

@@ -57,11 +57,6 @@ func readAll(ctx context.Context, data []byte) (string, error) {
 		return "", err
 	}
 	fmt.Fprintln(&out, headers, sources)
-	for n := range b.Services() {
-		if _, err := b.MayHaveFunction(ctx, n, "main"); err != nil {
-			return "", err
-		}
-	}
 	for n := range b.Groups() {
 		totals, err := b.Totals(ctx, n, Span{0, uint64(len(b.Series()))})
 		if err != nil {

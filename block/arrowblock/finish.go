@@ -24,7 +24,6 @@ const (
 	headersName      = "headers.arrow"
 	sampleLabelsName = "sample_labels.arrow"
 	sourcesName      = "sources.arrow"
-	bloomsName       = "blooms.arrow"
 	groupsName       = "groups.arrow"
 	servicesName     = "services.arrow"
 	labelsName       = "labels.arrow"
@@ -66,7 +65,6 @@ type finisher struct {
 
 	nodeOf []uint32 // by stack number
 	spans  []Span   // of nodes, by new service number
-	blooms blooms
 
 	info Info
 }
@@ -87,7 +85,7 @@ func (b *Builder) FinishTo(out Output) (block.Meta, error) {
 	f.info = Info{Range: b.cfg.Range, Profiles: int64(b.profiles), Samples: b.samples, Raw: true}
 	f.fillTimes()
 	f.sort()
-	for _, step := range []func() error{f.writeStacks, f.writeBlooms, f.writeGroups, f.writeTables} {
+	for _, step := range []func() error{f.writeStacks, f.writeGroups, f.writeTables} {
 		if err := step(); err != nil {
 			return block.Meta{}, err
 		}
@@ -240,10 +238,6 @@ func (f *finisher) writeSources() error {
 	}
 	return f.section(section{name: sourcesName}, nil,
 		id.column("id"), numbers("day", day), file.column("profile"), rejected.column("rejected"))
-}
-
-func (f *finisher) writeBlooms() error {
-	return f.section(section{name: bloomsName}, nil, f.blooms.column("functions"))
 }
 
 // writeTail writes what everyone who opens the block needs, and the directory.

@@ -247,7 +247,6 @@ func (c *chunkWriter) writeFunctions() error {
 	col.systemName.reset()
 	col.filename.reset()
 	col.start = col.start[:0]
-	bloom := newBloom(len(c.functions))
 	for _, n := range c.functions {
 		fn := c.f.b.symbols.Function(n)
 		col.name.add(fn.Name)
@@ -258,9 +257,7 @@ func (c *chunkWriter) writeFunctions() error {
 		}
 		col.filename.add(fn.Filename)
 		col.start = append(col.start, fn.StartLine)
-		bloom.add(fn.Name)
 	}
-	c.f.blooms.add(bloom)
 	return c.f.section(c.section("functions"), nil,
 		col.name.column("name"), col.systemName.column("system_name"), col.filename.column("filename"),
 		narrow("start_line", col.start))

@@ -47,8 +47,7 @@ func MergeBlocks(ctx context.Context, out Output, blocks ...*Block) (meta block.
 }
 
 func (m *merging) write(ctx context.Context) (meta block.Meta, repeated int64, err error) {
-	writeBlooms := func(context.Context) error { return m.writeBlooms() }
-	for _, step := range []func(context.Context) error{m.readTables, m.writeStacks, writeBlooms, m.writeGroups} {
+	for _, step := range []func(context.Context) error{m.readTables, m.writeStacks, m.writeGroups} {
 		if err := step(ctx); err != nil {
 			return block.Meta{}, 0, err
 		}

@@ -106,30 +106,6 @@ func (b *Block) verifyStacks(ctx context.Context) error {
 			}
 			before = append(before[:d], frame, 0)
 		}
-		if err := b.verifyBlooms(ctx, n, sym, s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// verifyBlooms checks that the filters admit every function of a service.
-func (b *Block) verifyBlooms(ctx context.Context, service int, sym *Symbols, s *Stacks) error {
-	filters, err := b.readBlooms(ctx)
-	if err != nil {
-		return err
-	}
-	seen := make([]bool, sym.NumFunctions())
-	for _, frame := range s.Frame {
-		if frame == 0 {
-			continue
-		}
-		for _, l := range sym.Frame(frame).Lines {
-			if !seen[l.Function] && !b.mayHave(filters, service, sym.Function(l.Function).Name) {
-				return fmt.Errorf("section %s: %s of %s is not in its filter: %w", bloomsName, sym.Function(l.Function).Name, b.services[service].Name, block.ErrCorrupt)
-			}
-			seen[l.Function] = true
-		}
 	}
 	return nil
 }
