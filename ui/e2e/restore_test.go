@@ -15,10 +15,10 @@ import (
 // and what the canvases hold.
 const seen = `(() => {
 	const main = document.querySelector('main').cloneNode(true);
-	for (const e of main.querySelectorAll('.price, .chart-readout')) e.remove();
+	for (const e of main.querySelectorAll('.price, .chart-readout, option')) e.remove(); // types come in by themselves
 	const flame = window.coldframe?.flame ?? {};
 	return [
-		document.title, main.textContent, document.querySelector('[role=combobox]')?.value, document.getElementById('search')?.value,
+		document.title, main.textContent, document.querySelector('select.type').value, document.querySelector('[role=combobox]')?.value, document.getElementById('search')?.value,
 		[...document.querySelectorAll('[aria-pressed=true], [aria-checked=true], [aria-sort]:not([aria-sort=none])')].map(e => e.textContent).join(),
 		document.querySelectorAll('canvas').length, document.querySelector('.flame canvas') && [flame.nodes, flame.rootName, flame.flip, flame.marked].join(),
 	].join('\n');
@@ -37,11 +37,11 @@ func TestReloadRestores(t *testing.T) {
 		{fmt.Sprintf("?query=service_name%%3D%%22prometheus%%22&a=%d&b=%d&sandwich=runtime.mallocgc&%s", end-2_000_000, end-1_000_000, at), `document.querySelector('.pinned') && document.querySelectorAll('.sandwich canvas').length === 2`},
 		{"?query=service_name%3D%22prometheus%22&show=time&" + at, `coldframe.steps?.columns > 4`},
 		{fmt.Sprintf("?view=compare&abs=1&how=sides&query=pod%%3D%%22prometheus-a%%22&bquery=pod%%3D%%22prometheus-b%%22&bfrom=%d&bto=%d&%s", end-3_000_000, end, at), `document.querySelectorAll('.two canvas').length === 2`},
-		{"?view=labels&label=zone&" + at, `document.querySelectorAll('.list tbody tr').length === 2`},
+		{"?view=labels&label=pod&query=service_name%3D%22prometheus%22&" + at, `document.querySelectorAll('.list tbody tr').length === 2`},
 	}
-	settled := func(ready string) {
+	settled := func(ready string) { // charts are drawn a frame after their answers
 		t.Helper()
-		b.until(ready + ` && !document.querySelector('[aria-busy=true], .unsettled')`)
+		b.until(ready + ` && !document.querySelector('[aria-busy=true], .unsettled') && [...document.querySelectorAll('.chart-plot')].every(e => e.querySelector('canvas'))`)
 	}
 	before := make([]string, len(states))
 	for i, s := range states {
