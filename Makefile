@@ -205,7 +205,7 @@ DIST            ?= dist
 ARCH            ?= $(shell go env GOARCH)
 NFPM            := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.4
 PACKAGE_VERSION := $(if $(filter v%,$(VERSION)),$(patsubst v%,%,$(VERSION)),0~$(subst -,+,$(VERSION)))
-PLATFORMS       ?= linux-amd64 linux-arm64
+PLATFORMS       ?= linux-amd64 linux-arm64 darwin-amd64 darwin-arm64
 
 $(BIN)/nfpm: Makefile
 	GOBIN=$(BIN) go install -ldflags '-s -w' $(NFPM)

@@ -12,7 +12,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/coldframe/coldframe/agent"
 	"github.com/coldframe/coldframe/bucket"
 	"github.com/coldframe/coldframe/compactor"
 	"github.com/coldframe/coldframe/ingest/scrape"
@@ -90,10 +89,7 @@ func (c *devCmd) addMachine(p *process, up *upload.Uploader) error {
 	if c.Agent == "off" {
 		return nil
 	}
-	node, err := os.Hostname()
-	if err == nil {
-		_, err = p.addAgent(agent.Config{Node: node, Window: devWindow}, uploads{up, p.g.tenant})
-	}
+	err := p.addMachine(up)
 	switch {
 	case err == nil:
 		p.g.log.Info("profiling this whole machine", "query", `{comm="NAME"}`)

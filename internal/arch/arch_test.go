@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -144,6 +145,21 @@ func TestOutsideModulesEnterByTheirDoor(t *testing.T) {
 					t.Errorf("%s imports %s, whose door is %s", p.ImportPath, imported, strings.Join(allowed, ", "))
 				}
 			}
+		}
+	}
+}
+
+// The kernel half is Linux' alone, and the program is not: elsewhere it is built without the agent.
+func TestWhatIsLinuxAlone(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"cmd/coldframe")
+	cmd.Env = append(os.Environ(), "GOOS=darwin", "GOARCH=arm64", "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, path := range strings.Fields(string(out)) {
+		if path, ours := strings.CutPrefix(path, module); ours && (path == "agent" || path == "bpf") {
+			t.Errorf("%s is linked on darwin, and does not compile there", path)
 		}
 	}
 }

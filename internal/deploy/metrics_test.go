@@ -15,9 +15,9 @@ import (
 // composed are the metrics whose names the code puts together: in which file, by what the part is
 // found that differs, and what stands around it.
 var composed = []struct{ file, part, before, after string }{
-	{"agentmetrics.go", `\tcounter\("([a-z_]+)", .*agent\.Stats`, "coldframe_agent_", "_total"},
-	{"agentmetrics.go", `\tgauge\("([a-z_]+)", .*agent\.Stats`, "coldframe_agent_", ""},
-	{"agentmetrics.go", `:= counter\("([a-z_]+)"`, "coldframe_agent_remote_", "_total"},
+	{"agentmetrics_linux.go", `\tcounter\("([a-z_]+)", .*agent\.Stats`, "coldframe_agent_", "_total"},
+	{"agentmetrics_linux.go", `\tgauge\("([a-z_]+)", .*agent\.Stats`, "coldframe_agent_", ""},
+	{"agentmetrics_linux.go", `:= counter\("([a-z_]+)"`, "coldframe_agent_remote_", "_total"},
 	{"caches.go", `= cacheDesc\("([a-z_]+)"`, "coldframe_query_cache_", ""},
 	{"upload.go", `(?m)^\t\t"([a-z_]+)": +\{"`, "coldframe_upload_", ""},
 }

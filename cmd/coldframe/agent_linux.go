@@ -288,6 +288,15 @@ func (p *process) addAgent(cfg agent.Config, to agent.Sink) (*agent.Agent, error
 	return a, nil
 }
 
+// addMachine profiles this machine for dev.
+func (p *process) addMachine(up *upload.Uploader) error {
+	node, err := os.Hostname()
+	if err == nil {
+		_, err = p.addAgent(agent.Config{Node: node, Window: devWindow}, uploads{up, p.g.tenant})
+	}
+	return err
+}
+
 func serveProcesses(a *agent.Agent) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		all, err := a.Processes(r.Context())
