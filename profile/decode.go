@@ -165,10 +165,10 @@ func (d *Decoder) fields(b []byte, end int) int {
 				d.function(b, from, to)
 			}
 		case 6: // string_table
-			p.Strings = append(p.Strings, unsafe.String(&b[from], to-from))
-			if len(p.Strings) == 1 && from != to {
+			if len(p.Strings) == 0 && from != to {
 				d.broken("profile", b, i)
 			}
+			to = d.strings(b, i, end)
 		case 11:
 			p.PeriodType = d.valueType(b, from, to)
 		case 13: // comment, packed
@@ -186,6 +186,22 @@ func (d *Decoder) fields(b []byte, end int) int {
 		}
 		i = to
 	}
+	return i
+}
+
+// strings reads the strings that follow each other from b[i:] on, up to one that does
+// not lie wholly in b[:end], and says where they end.
+func (d *Decoder) strings(b []byte, i, end int) int {
+	all := d.profile.Strings
+	for i < end && b[i] == 6<<3|lengthType {
+		from, to := span(b, i+1, end)
+		if to > end {
+			break
+		}
+		all = append(all, unsafe.String(&b[from], to-from))
+		i = to
+	}
+	d.profile.Strings = all
 	return i
 }
 
