@@ -124,7 +124,6 @@ func (t *Tree) threshold(maxNodes int, minShare float64) (least uint64, ties int
 	for i := range weights {
 		weights[i] = t.weight(i + 1)
 	}
-	slices.Sort(weights)
 	if maxNodes == 1 {
 		return max(floor, slices.Max(weights)), 0
 	}
